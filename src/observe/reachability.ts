@@ -14,6 +14,8 @@ import type { ObservedVm } from "../domain/model/types.ts";
 
 const LOST_QUORUM = 'docs/recovery.md, "The quorum is lost"';
 
+const ALL_LOST = 'docs/recovery.md, "All servers are lost, and a snapshot is left"';
+
 /** Longest wait for the API server's readiness, in milliseconds. */
 const patienceMs = 5_000;
 
@@ -43,7 +45,7 @@ export async function requireReachableCluster(pve: Proxmox, vms: readonly Observ
   throw new UserError({
     what: "the cluster exists but none of its servers answers",
     where: `${members.length > 0 ? `servers that were members: ${members.join(", ")}` : "no server VM in sight of the token"}; agents that run: ${agents.join(", ") || "none"}`,
-    todo: `${isDestroyed ? "a destroy of it was broken off: go on with it (pulumi destroy), or, when the cluster stays, " : ""}start the server VMs (qm start on their Proxmox hosts), back in the Proxmox pool if they were moved out of it, wait until the API answers, then run again (${LOST_QUORUM}); if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
+    todo: `${isDestroyed ? "a destroy of it was broken off: go on with it (pulumi destroy), or, when the cluster stays, " : ""}start the server VMs (qm start on their Proxmox hosts), back in the Proxmox pool if they were moved out of it, wait until the API answers, then run again (${LOST_QUORUM}); if all of them are lost: ${ALL_LOST}; if none of them has ever served: docs/recovery.md, "A first creation did not get through"; to give the cluster up: docs/recovery.md, "Give up a cluster that does not answer"; to take one over that others made, adopt its servers too (npx evergreen adopt)`,
   });
 }
 
@@ -57,7 +59,7 @@ function refuseFormer(vms: readonly ObservedVm[]): void {
   throw new UserError({
     what: "VMs of an earlier cluster of this name exist, and none of its servers is seen",
     where: former.map((vm) => `${inWords(vm)} has ${vm.uidTag ?? ""}`).join("; "),
-    todo: `bring its servers back, when they were moved out of the Proxmox pool, or can be restored from a backup (${LOST_QUORUM}); if it is given up, destroy these VMs in Proxmox VE once nobody needs what is on their disks, run npx evergreen repair and go on: another cluster is made then`,
+    todo: `bring its servers back, when they were moved out of the Proxmox pool, or can be restored from a backup (${LOST_QUORUM}); if they are lost, or the cluster is given up, destroy these VMs in Proxmox VE once nobody needs what is on their disks, have the engine forget them (npx pulumi refresh) and go on: another cluster is made then, in which a snapshot can be restored (${ALL_LOST})`,
   });
 }
 

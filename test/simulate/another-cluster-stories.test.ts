@@ -7,6 +7,7 @@ import type { Ending } from "./process.ts";
 import { database } from "./server.ts";
 import { forks } from "./site-off.ts";
 import { Stage, stageImages } from "./stage.ts";
+import { giveNamedTag, uidTags } from "./uid-tags.ts";
 
 /** What of the engine the delete of one resource uses. */
 interface Insides {
@@ -21,7 +22,6 @@ describe("the VMs of a cluster beside another one of its name, in virtual time",
   const serversIn = (stage: Stage): Vm[] => oursIn(stage).filter(({ name }) => name.includes("-servers-"));
   const wait = async ({ world }: Stage): Promise<void> => await world.time.sleep(120_000);
   const setting = { servers: 3, agents: 1, allowDestroy: true };
-  const uidTags = (vm: Vm): string[] => vm.tags.filter((tag) => tag.startsWith("eg-uid-"));
   const says = /the cluster demo that answers is another one than that of 4 VMs of this name, so nothing is done/;
 
   /** All lose their power, and one is started with its data moved away. */
@@ -101,6 +101,24 @@ describe("the VMs of a cluster beside another one of its name, in virtual time",
     });
   });
 
+  it("are not destroyed when it comes while one is released", async () => {
+    const stage = new Stage(stageImages(), setting);
+    const { world } = stage;
+    await stage.play(async () => {
+      const agent = oursIn(stage).find(({ name }) => name.includes("-workers-"));
+      let asked = 0;
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        if (!call.process.name.startsWith("release-") || !call.path.endsWith("/namespaces/kube-system")) return answer;
+        asked += 1;
+        return asked === 1 ? answer : { ...answer, body: JSON.stringify({ metadata: { uid: "another" } }) };
+      };
+      assert.equal(await stage.up({ ...stage.before, slots: 0 }), "failed");
+      assert.match(stage.engine.why, says);
+      assert.ok(agent && oursIn(stage).includes(agent));
+    });
+  });
+
   it("give way to it once people have decided so, by the recipe of the recovery guide", async () => {
     const stage = new Stage(stageImages(), setting);
     forks(stage.world);
@@ -112,7 +130,8 @@ describe("the VMs of a cluster beside another one of its name, in virtual time",
           dc.vms.delete(vmid);
           stage.engine.state.forgets(name);
         }
-      founder.tags = founder.tags.filter((tag) => !tag.startsWith("eg-uid-"));
+      assert.equal(await stage.up(stage.before), "refused");
+      giveNamedTag(stage.engine.why, [founder]);
       assert.equal(await stage.repair(stage.before), "");
       assert.equal(await stage.up(stage.before), "done", stage.engine.why);
       assert.equal(oursIn(stage).length, 4);

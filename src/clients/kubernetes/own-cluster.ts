@@ -36,13 +36,23 @@ export async function requireOwnCluster(
   throw new AnotherCluster({
     what: `the cluster ${cluster} that answers is another one than that of ${strangers.length === 1 ? "a VM" : `${strangers.length} VMs`} of this name, so nothing is done`,
     where: `${strangers.join("; ")}; the uid of the namespace kube-system is ${uid || "none"}, by the kubeconfig of ${server.name ?? "no name"} (VM ${server.vmid})`,
-    todo: 'find out which of the two has your data, and delete nothing before. When it is the one of these VMs, shut down the server that has founded the other, start the former servers, and run again once their API answers; when it is the one that answers: docs/recovery.md, "Another cluster answers"',
+    todo: `find out which of the two has your data, and delete nothing before. When it is the one of these VMs, shut down the server that has founded the other, start the former servers, and run again once their API answers; when it is the one that answers${consent(uid)}: docs/recovery.md, "Another cluster answers"`,
   });
 }
 
 /** The VMs that were started for a cluster of this name, whichever. */
 export function startedFor(vms: readonly ListedVm[], cluster: string): ListedVm[] {
   return vms.filter((vm) => isNodeOf(vm, cluster) && uidTagsIn(vm.tags).length > 0);
+}
+
+/**
+ * How people say that the cluster which answers is that of a VM: with its own tag in the place of the other. So they say it
+ * of one cluster alone, and what another one says counts no more than before.
+ */
+function consent(uid: string): string {
+  const tag =
+    uid === "" ? "" : `; each of these VMs that runs for it gets the tag ${uidTag(uid)} in the place of its own`;
+  return `, as after the restore of a snapshot in a cluster that was made anew (docs/recovery.md, "All servers are lost, and a snapshot is left")${tag}`;
 }
 
 function isNodeOf({ template, tags }: ListedVm, cluster: string): boolean {

@@ -133,7 +133,8 @@ function rolled(args: GraphArgs): PoolResource[] {
     ...gate,
     ...gated,
     ...rest,
-    verify(args, [...joins, ...handovers, ...rest.map(({ name }) => name)]),
+    // A pool without slots has no join that would wait for the servers.
+    verify(args, [rollout.name, ...joins, ...handovers, ...rest.map(({ name }) => name)]),
   ];
 }
 

@@ -82,7 +82,7 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
   const started = await findStarted(context, site.serverPool, servers);
   if (started.length > 0)
     throw refused("servers of it exist, and none of them answers", started.join(", "), START_THEM);
-  const hidden = `look for the VMs of its servers, put them back into the Proxmox pool ${site.proxmoxPool} and start them, then run again; if the cluster is lost, restore it from a snapshot`;
+  const hidden = `look for the VMs of its servers, put them back into the Proxmox pool ${site.proxmoxPool} and start them, then run again; ${LOST}`;
   if (slot !== 0)
     throw refused("slot 0 alone makes one, and its server is not seen", `slot ${slot} of pool ${input.pool}`, hidden);
   if (await isServerThere(site.registrationAddress, context.stop))
@@ -103,7 +103,8 @@ async function refuseSecondCluster(context: StepContext, input: SlotInput, vms: 
   if (former) throw refused("VMs of an earlier one exist", `${former.name ?? "no name"} (VM ${former.vmid})`, hidden);
 }
 
-const START_THEM = "start these servers and wait until they serve; if the cluster is lost, restore it from a snapshot";
+const LOST = 'if all of them are lost: docs/recovery.md, "All servers are lost, and a snapshot is left"';
+const START_THEM = `start these servers and wait until they serve; ${LOST}`;
 
 /** Names of the VMs that belong to a cluster, on or off, without a server that was never told to make one. */
 async function findStarted({ pve }: StepContext, serverPool: string, vms: readonly ListedVm[]): Promise<string[]> {

@@ -6,6 +6,7 @@ import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
 import { findServing } from "../../clients/kubernetes/teardown.ts";
 import { affinityNodeOf, withoutNode } from "../../clients/kubernetes/local-data.ts";
 import { nameOf } from "../../clients/kubernetes/nodes.ts";
+import { requireOwnCluster } from "../../clients/kubernetes/own-cluster.ts";
 import { readAllNodes, readSlotRecord } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type PersistentVolume, type Pod } from "../../clients/kubernetes/types.ts";
 import { hasMemberTag, nodeTags } from "../../clients/proxmox/tags.ts";
@@ -143,7 +144,7 @@ export async function requireNothingKept(
 /**
  * What is recorded of a node, or `nothing` for a cluster that is torn down.
  * @throws SilentServers, KubernetesUnreachable: the record cannot be read now. That no server runs any more says
- *   nothing either
+ *   nothing either; AnotherCluster
  */
 async function readKeptRecord(
   context: StepContext,
@@ -166,6 +167,7 @@ async function readKeptRecord(
       where: `the record of pool ${pool}`,
       todo: "start the server VMs and run pulumi up again; nothing was done to the VM",
     });
+  await requireOwnCluster(access, vms, input.cluster);
   const { nodes } = await readSlotRecord(access.client, pool, slot);
   return { own: nodes.find((one) => one.name === node && one.vmid === vmid) };
 }

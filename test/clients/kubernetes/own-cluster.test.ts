@@ -59,4 +59,10 @@ describe("the cluster that answers", () => {
         return true;
       });
     });
+
+  it("is named by the tag with which people consent to it, unless it has no uid", async () => {
+    const says = /each of these VMs that runs for it gets the tag eg-uid-0f1e2d3c in the place of its own/;
+    await assert.rejects(ask([vm(1, [another])]), says);
+    await assert.rejects(ask([vm(1, [own])], ""), (error: Error) => !error.message.includes("gets the tag"));
+  });
 });
