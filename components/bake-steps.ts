@@ -1,6 +1,6 @@
 import { File } from "@muhlba91/pulumi-proxmoxve/download/file.js";
 import type { local } from "@pulumi/command";
-import type { ComponentResource, CustomResourceOptions, Output, ProviderResource } from "@pulumi/pulumi";
+import type { ComponentResource, CustomResourceOptions, Output, ProviderResource, Resource } from "@pulumi/pulumi";
 import { baseFileOf } from "../src/config/bake-order.ts";
 import { imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
 import { longestBake } from "../src/domain/images/bake-waits.ts";
@@ -12,28 +12,40 @@ import { step } from "./step.ts";
 export interface BakeStepsArgs {
   order: Omit<ProofOrder, "uuid">;
   signingKey?: Output<string>;
+  /** What else the bake comes after. @default nothing */
+  after?: Resource[];
+  /**
+   * The plan of the run says what is to be done: nothing, unless `dueSince` says since when it is. The base image stays in
+   * its storage when the resource goes.
+   * @default the steps run when they are new or their order changes
+   */
+  keeps?: true;
+  dueSince?: string;
 }
 
 /** Declares a base image, the bake of it, and the proof after it. @returns the proof */
 export function bakeSteps(
-  { order, signingKey }: BakeStepsArgs,
+  { order, signingKey, after = [], keeps, dueSince }: BakeStepsArgs,
   { parent, provider }: { parent: ComponentResource; provider?: ProviderResource },
 ): local.Command {
   const { bake } = order;
   const image = imageOf(bake);
-  const dependsOn = [baseImage(bake, provider === undefined ? {} : { provider })];
+  const options = { ...(provider && { provider }), ...(keeps && { retainOnDelete: true }) };
+  const due: Record<string, string> = dueSince === undefined ? {} : { [variables.due]: dueSince };
+  const frozen = keeps && dueSince === undefined ? { frozen: true as const } : {};
   const baked = step(
-    { name: image, verb: "bake", limits: { update: longestBake() } },
-    { [variables.bake]: JSON.stringify(bake) },
-    { parent, dependsOn },
+    { name: image, verb: "bake", limits: { update: longestBake() }, ...frozen },
+    { [variables.bake]: JSON.stringify(bake), ...due },
+    { parent, dependsOn: [baseImage(bake, options), ...after] },
   );
   const uuid = baked.stdout.apply((said) => (JSON.parse(said) as { uuid: string }).uuid);
   return step(
-    { name: `${image}-proof`, verb: "prove", limits: { update: longestProof(bake) } },
+    { name: `${image}-proof`, verb: "prove", limits: { update: longestProof(bake) }, ...frozen },
     {
       // Another template is proved anew.
       [variables.proof]: uuid.apply((its) => JSON.stringify({ ...order, uuid: its } satisfies ProofOrder)),
       ...(signingKey === undefined ? {} : { [variables.imageKey]: signingKey }),
+      ...due,
     },
     { parent, dependsOn: [baked] },
   );

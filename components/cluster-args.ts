@@ -50,7 +50,7 @@ export interface ClusterArgs {
   registries?: ClusterRegistriesArgs;
   /**
    * What the record of a template must say before a node is cloned from it ([records and
-   * trust](images.md#records-and-trust)).
+   * trust](images.md#records-and-trust)), and which images the stack bakes.
    */
   images?: ClusterImagesArgs;
   /** Longest waits of the steps, in seconds. */
@@ -1230,7 +1230,7 @@ export interface ClusterTlsArgs {
 
 /**
  * What the record of a template must say before a node is cloned from it ([records and
- * trust](images.md#records-and-trust)).
+ * trust](images.md#records-and-trust)), and which images the stack bakes.
  */
 export interface ClusterImagesArgs {
   /**
@@ -1273,6 +1273,11 @@ export interface ClusterImagesArgs {
    * A change of it: In place.
    */
   proof?: ClusterProofArgs;
+  /**
+   * Images that this stack bakes itself ([baking and rolling in one
+   * update](images.md#baking-and-rolling-in-one-update)).
+   */
+  bakes?: ClusterBakesArgs;
 }
 
 /** Keys whose signatures on records are trusted, each with its validity. */
@@ -1329,6 +1334,213 @@ export interface ClusterProofArgs {
    * @default 7
    */
   days?: number;
+}
+
+/**
+ * Images that this stack bakes itself ([baking and rolling in one update](images.md#baking-and-rolling-in-one-update)).
+ */
+export interface ClusterBakesArgs {
+  /**
+   * Images that an update bakes from their definitions and proves, where they are not there yet, before it touches any
+   * node.
+   */
+  images: ClusterImageArgs[];
+  /** VMIDs of bakes, which nothing else uses: a bake touches no other VM. */
+  range: ClusterRangeArgs;
+  /** Where images are baked, and where their templates are. */
+  place: ClusterPlaceArgs;
+  /** From where a guest gets what it downloads. */
+  sources?: ClusterSourcesArgs;
+  /**
+   * Folder for the logs of bakes and proofs that failed, from the folder of the project on.
+   *
+   * A change of it: In place.
+   *
+   * @default bakes
+   */
+  evidence?: string;
+}
+
+/**
+ * Images that an update bakes from their definitions and proves, where they are not there yet, before it touches any
+ * node.
+ */
+export interface ClusterImageArgs {
+  /**
+   * Name of the image: that of a definition, with its version. Servers and pools name it as their `image`, also before
+   * it is there.
+   *
+   * Values: name of a template with its version, such as `ubuntu-24.04-rke2-v1.0.0`.
+   *
+   * A change of it: Another image is baked, beside the old one. An image that is taken off the list stays as a
+   * template.
+   */
+  image: string;
+  /**
+   * VMID of its template, one of `range`.
+   *
+   * Values: whole number from 100 to 999999999.
+   *
+   * A change of it: Refused while the template is there: two templates of one name would be there.
+   */
+  vmid: number;
+  /**
+   * VMID of the clone that proves it, one of `range` and of no other image. It is gone afterwards.
+   *
+   * Values: whole number from 100 to 999999999.
+   *
+   * A change of it: In place.
+   */
+  proofVmid: number;
+}
+
+/** VMIDs of bakes, which nothing else uses: a bake touches no other VM. */
+export interface ClusterRangeArgs {
+  /**
+   * First VMID of the range.
+   *
+   * Values: whole number from 100 to 999999999.
+   *
+   * A change of it: In place.
+   */
+  first: number;
+  /**
+   * Last VMID of the range; the range includes it.
+   *
+   * Values: whole number from 100 to 999999999.
+   *
+   * A change of it: In place.
+   */
+  last: number;
+}
+
+/** Where images are baked, and where their templates are. */
+export interface ClusterPlaceArgs {
+  /**
+   * Proxmox host that bakes, and that the templates are on.
+   *
+   * Values: letters, digits, dots, dashes and underscores.
+   *
+   * A change of it: Refused while a template is there: it stays on its host.
+   */
+  host: string;
+  /**
+   * Storage of the templates' disks. Linked clones have theirs there too.
+   *
+   * Values: letters, digits, dots, dashes and underscores.
+   *
+   * A change of it: In place: the next bake has it.
+   *
+   * @default evergreen:site.storage
+   */
+  storage?: string;
+  /**
+   * Storage of base images and of the CDs of bakes, with the contents `import` and `iso`. The token of bakes may remove
+   * all that is there, so no VM has a disk on it.
+   *
+   * Values: letters, digits, dots, dashes and underscores.
+   *
+   * A change of it: In place: base images are downloaded again.
+   */
+  imageStorage: string;
+  /**
+   * Bridge or VNet of the guests while they bake, from which they reach the archive and RKE2's releases.
+   *
+   * Values: letters, digits, dots, dashes and underscores.
+   *
+   * A change of it: In place: the next bake has it.
+   *
+   * @default evergreen:site.bridge
+   */
+  bridge?: string;
+  /**
+   * VLAN there.
+   *
+   * Values: whole number from 1 to 4094.
+   *
+   * A change of it: In place: the next bake has it.
+   *
+   * @default none
+   */
+  vlan?: number;
+  /** Fixed address of the guests while they bake. With one, images are baked one after the other. */
+  address?: ClusterAddressArgs;
+  /**
+   * Virtual CPUs of the guests while they bake.
+   *
+   * Values: whole number from 1.
+   *
+   * A change of it: In place: the next bake has them.
+   *
+   * @default 2
+   */
+  cores?: number;
+  /**
+   * Memory of the guests while they bake, in MiB.
+   *
+   * Values: whole number from 1024.
+   *
+   * A change of it: In place: the next bake has it.
+   *
+   * @default 4096
+   */
+  memoryMiB?: number;
+}
+
+/** Fixed address of the guests while they bake. With one, images are baked one after the other. */
+export interface ClusterAddressArgs {
+  /**
+   * IPv4 address with the length of its network, such as `10.20.0.9/24`.
+   *
+   * Values: IPv4 address with a prefix length.
+   *
+   * A change of it: In place: the next bake has it.
+   */
+  cidr: string;
+  /**
+   * Gateway of that network.
+   *
+   * Values: IPv4 address.
+   *
+   * A change of it: In place: the next bake has it.
+   */
+  gateway: string;
+  /**
+   * Servers of DNS.
+   *
+   * Values: list of IPv4 addresses.
+   *
+   * A change of it: In place: the next bake has them.
+   */
+  nameservers: string[];
+}
+
+/** From where a guest gets what it downloads. */
+export interface ClusterSourcesArgs {
+  /**
+   * Service of snapshots of the distribution's archive.
+   *
+   * Values: HTTP or HTTPS address.
+   *
+   * A change of it: In place: the next bake has it.
+   */
+  snapshots: string;
+  /**
+   * OpenPGP key that signs its archives, in ASCII armour.
+   *
+   * A change of it: In place: the next bake has it.
+   *
+   * @default the distribution's own
+   */
+  snapshotKey?: string;
+  /**
+   * Releases of RKE2.
+   *
+   * Values: HTTP or HTTPS address.
+   *
+   * A change of it: In place: the next bake has it.
+   */
+  rke2: string;
 }
 
 /** Longest waits of the steps, in seconds. */

@@ -12,12 +12,15 @@ import {
 import type { local } from "@pulumi/command";
 import type { Config } from "../src/config/config.ts";
 import { typeTokens } from "../src/domain/model/formats.ts";
+import type { Problem } from "../src/domain/model/problem.ts";
 import type { PlannedCluster } from "../src/domain/rollout/planned.ts";
+import { ArgumentErrors } from "./arguments.ts";
 import type { ClusterArgs } from "./cluster-args.ts";
 import { ControlPlane } from "./control-plane.ts";
 import { clusterGuard } from "./guard.ts";
 import { NodePool } from "./node-pool.ts";
 import { planRead, readClusterArgs } from "./plan.ts";
+import { declareImages } from "./stack-image.ts";
 import type { PoolNode } from "./pool.ts";
 
 /** What a cluster consists of. */
@@ -30,14 +33,17 @@ export interface ClusterParts {
 }
 
 /**
- * Declares a planned cluster: the control plane, then the pools of agents, and the guard after all of them.
+ * Declares a planned cluster: the images that its stack bakes, the control plane, then the pools of agents, and the guard
+ * after all of them.
  * @param options of each part; what they depend on, all resources of the cluster wait for
  */
 export function declareCluster(
-  { cluster, site, allowDestroy, ...planned }: PlannedCluster,
+  { cluster, site, allowDestroy, images = [], ...planned }: PlannedCluster,
   { dependsOn, ...options }: ComponentResourceOptions = {},
 ): ClusterParts {
-  const before = [dependsOn ?? []].flat() as Input<Resource>[];
+  const { parent } = options;
+  const proved = declareImages(images, parent === undefined ? {} : { parent });
+  const before = [...([dependsOn ?? []].flat() as Input<Resource>[]), ...proved];
   const name = (pool: string): string => `${cluster}-${pool}`;
   const controlPlane = new ControlPlane(name(planned.controlPlane.plan.pool), planned.controlPlane, {
     ...options,
@@ -49,6 +55,12 @@ export function declareCluster(
   const guard = clusterGuard(`${cluster}-guard`, { cluster, site, allowDestroy, after: all }, options);
   return { controlPlane, pools, guard };
 }
+
+const noBakes: Problem = {
+  what: "a plan whose parts the program declares itself bakes no images",
+  where: "images.bakes",
+  todo: "declare a Cluster, which bakes them, or a GoldenImage for each, and run again once its template is there",
+};
 
 /** What the engine would keep in clear among the inputs of a component. */
 const secrets = new WeakMap<Config, Pick<Config, "registries">>();
@@ -111,7 +123,10 @@ export class Cluster extends ComponentResource<Declared> {
    * @throws ArgumentErrors that name every wrong argument by its path; RunError that says why the run is refused
    */
   static async plan(args: ClusterArgs): Promise<PlannedCluster> {
-    return await planRead(readClusterArgs(args));
+    const config = readClusterArgs(args);
+    // Who forgets to declare the proofs would clone what nobody has proved.
+    if (config.images?.bakes !== undefined) throw new ArgumentErrors(`the cluster ${config.cluster}`, [noBakes]);
+    return await planRead(config);
   }
 
   /** What this run does to the cluster. */

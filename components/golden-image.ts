@@ -12,7 +12,8 @@ import {
 } from "@pulumi/pulumi";
 import type { local } from "@pulumi/command";
 import { z } from "zod";
-import { bakeOrder } from "../src/config/bake-order.ts";
+import { bakeOrder, requireRoomForOrder } from "../src/config/bake-order.ts";
+import { bakePlace, bakeSources, bakeVmid, placeName } from "../src/config/bakes-schema.ts";
 import { schemaProblems } from "../src/config/messages.ts";
 import { imageOf } from "../src/domain/images/bake.ts";
 import { typeTokens } from "../src/domain/model/formats.ts";
@@ -95,37 +96,20 @@ export interface GoldenTemplate {
   record: string;
 }
 
-const text = z.string().min(1);
-const name = text.regex(/^[a-zA-Z0-9][\w.-]*$/, "must be the name of a host, pool, storage or bridge");
-const vmid = z.int().min(100).max(999_999_999);
 const args = z.strictObject({
-  definition: text,
-  vmid,
-  vmIds: z.strictObject({ first: vmid, last: vmid }),
+  definition: z.string().min(1),
+  vmid: bakeVmid,
+  vmIds: z.strictObject({ first: bakeVmid, last: bakeVmid }),
   place: z.strictObject({
-    host: name,
-    pool: name,
-    storage: name,
-    imageStorage: name,
-    bridge: name,
-    vlan: z.int().min(1).max(4094).exactOptional(),
-    address: z.strictObject({ cidr: z.cidrv4(), gateway: z.ipv4(), nameservers: z.array(z.ipv4()) }).exactOptional(),
-    cores: z.int().min(1).default(2),
-    memoryMiB: z.int().min(1024).default(4096),
+    ...bakePlace.shape,
+    pool: placeName,
+    storage: placeName,
+    bridge: placeName,
   }),
-  sources: z.strictObject({ snapshots: z.url(), snapshotKey: text.exactOptional(), rke2: z.url() }).exactOptional(),
-  evidence: text.exactOptional(),
-  proofVmid: vmid,
-  records: text.default("records"),
-});
-
-/** Most characters of an order: a process takes 128 KiB in one variable of its environment. */
-const LARGEST_ORDER = 120_000;
-
-const tooLarge = (where: string, length: number): Problem => ({
-  what: `the definition names so many files that no step can be told of them: ${length} characters`,
-  where,
-  todo: "make a package, or an archive that a script unpacks, of files that belong together",
+  sources: bakeSources.exactOptional(),
+  evidence: z.string().min(1).exactOptional(),
+  proofVmid: bakeVmid,
+  records: z.string().min(1).default("records"),
 });
 
 /**
@@ -198,8 +182,7 @@ function readOrder(name: string, given: Omit<GoldenImageArgs, "signingKey">): De
       throw new UserErrors([notOfBakes(proofVmid, range)]);
     const builder = { stack: `${getProject()}/${getStack()}`, version: programVersion() };
     const order = { bake, vmid: proofVmid, records, builder };
-    const { length } = JSON.stringify(order);
-    if (length > LARGEST_ORDER) throw new UserErrors([tooLarge(definition, length)]);
+    requireRoomForOrder(order, definition);
     return order;
   } catch (error) {
     throw error instanceof UserErrors ? new ArgumentErrors(component, error.problems) : error;

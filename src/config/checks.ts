@@ -1,6 +1,7 @@
 import type { Problem } from "../runtime/errors.ts";
 import { addressProblems, sharedAddresses, type AddressOwner } from "./address-checks.ts";
 import { adoptionProblems, type AdoptingPool } from "./adopt.ts";
+import { bakeProblems, bakesBetween } from "./bake-checks.ts";
 import { hardwareProblems } from "./hardware-checks.ts";
 import type { HardwareConfig } from "./hardware-schema.ts";
 import { nodeHardware } from "./node-hardware.ts";
@@ -42,6 +43,7 @@ export function crossProblems(config: Config, serverPool: string): Problem[] {
     ...owners.flatMap(ranges),
     ...owners.flatMap((owner) => addressProblems(owner, config.site)),
     ...pairs(owners).flatMap(([a, b]) => overlaps(a, b)),
+    ...bakeProblems(config, owners),
     ...owners.flatMap(({ path, config: keys }) => rke2KeyProblems(path, keys)),
     ...rangeProblems(config.controlPlane.config),
     ...(hasBothFamilies(config.controlPlane.config) ? owners.flatMap((owner) => unfound(owner, config.site)) : []),
@@ -198,7 +200,11 @@ export function betweenClusters(one: Config, other: Config, serverPool: string):
       todo: "give each cluster an address of its own",
     });
   const pools = ownersOf(one, serverPool).flatMap((a) => ownersOf(other, serverPool).map((b) => [a, b] as const));
-  return [...problems, ...pools.flatMap(([a, b]) => foreignRanges(a, b, other.cluster))];
+  return [
+    ...problems,
+    ...pools.flatMap(([a, b]) => foreignRanges(a, b, other.cluster)),
+    ...bakesBetween(one, other, ownersOf(other, serverPool)),
+  ];
 }
 
 function foreignRanges(own: Owner, its: Owner, cluster: string): Problem[] {

@@ -1,5 +1,6 @@
 import { createPublicKey } from "node:crypto";
 import { z } from "zod";
+import { bakes } from "./bakes-schema.ts";
 
 const text = z.string().min(1);
 
@@ -45,7 +46,7 @@ const proof = z.strictObject({
   }),
 });
 
-/** What is demanded of the record of a template before it is cloned. */
+/** What is demanded of the record of a template before it is cloned, and which images are baked. */
 export const images = z.strictObject({
   records: text.default("records").meta({
     description: "Folder of the records of images, absolute or from the folder of the project on.",
@@ -69,6 +70,11 @@ export const images = z.strictObject({
     description: "Stacks that must have run an image before this one does.",
     unset: "none: the tests of its bake are enough",
     change: "In place.",
+  }),
+  bakes: bakes.exactOptional().meta({
+    description:
+      "Images that this stack bakes itself ([baking and rolling in one update](images.md#baking-and-rolling-in-one-update)).",
+    unset: "none: templates come from elsewhere",
   }),
 });
 

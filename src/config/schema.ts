@@ -168,7 +168,7 @@ export const schema = z.strictObject({
   }),
   images: images.exactOptional().meta({
     description:
-      "What the record of a template must say before a node is cloned from it ([records and trust](images.md#records-and-trust)).",
+      "What the record of a template must say before a node is cloned from it ([records and trust](images.md#records-and-trust)), and which images the stack bakes.",
     unset: "nothing is demanded: any template with the tags of an image is cloned",
   }),
   timeouts: timeouts.prefault({}).meta({ description: "Longest waits of the steps, in seconds." }),

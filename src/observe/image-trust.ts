@@ -3,10 +3,12 @@ import { basename, resolve } from "node:path";
 import type { Config } from "../config/config.ts";
 import { nameOf } from "../config/image-definition.ts";
 import { inspectImages, type ImageFolder } from "../config/images.ts";
-import { contentDigest, templateNameOf } from "../domain/images/definition.ts";
+import { recordState, type RecordState } from "../domain/images/bake-plan.ts";
+import { contentDigest, templateNameOf, type ImageDefinition } from "../domain/images/definition.ts";
+import type { FoundRecord } from "../domain/images/found-record.ts";
 import type { TemplateOptions } from "../domain/images/hardware.ts";
 import { identityOf, notedRecord } from "../domain/images/template-identity.ts";
-import { trustProblems, type Demand } from "../domain/images/trust.ts";
+import { trustProblems, type Demand, type ShownTemplate } from "../domain/images/trust.ts";
 import { trustedKeyOf, type TrustedKey } from "../evidence/bundle.ts";
 import { readRecord } from "../evidence/image-records.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
@@ -39,23 +41,63 @@ export async function requireTrust(
   const known = existsSync(definitions) ? inspectImages(definitions) : [];
   const templates = new Map(clones.map((clone) => [clone.template.vmid, clone]));
   const problems = [...templates.values()].map(async ({ spec: { image }, template: { vmid, host } }) => {
-    const own = options.get(vmid);
-    const title = `template ${image}, VM ${vmid} on ${host}`;
-    const identity = own && identityOf(own);
-    if (own === undefined || identity === undefined) return [noIdentity(title, vmid)];
-    const record = notedRecord(own.get("description") ?? "");
-    const found = record === undefined ? undefined : await readRecord(store, record, keys);
+    const template = { image, vmid, host, options: options.get(vmid) };
+    const shown = shownTemplate(template);
+    if (shown === undefined) return [noIdentity(titleOf(template), vmid)];
     const definition = definitionOf(known, image);
     const demand: Demand = {
-      store,
+      ...demandOf(images, store),
       ...(definition === undefined ? {} : { definition }),
-      unsigned: images.unsigned === "accept" ? "accepted" : "refused",
       ...(images.proof && { proof: { stacks: images.proof.stacks, seconds: images.proof.days * 86_400 } }),
     };
-    return trustProblems({ title, identity, record }, found, demand, now);
+    return trustProblems(shown, await findRecord(shown, store, keys), demand, now);
   });
   const found = (await Promise.all(problems)).flat();
   if (found.length > 0) throw new UserErrors(found);
+}
+
+/** A template that is asked about. */
+interface AskedTemplate {
+  image: string;
+  vmid: number;
+  host: string;
+  /** As Proxmox has them; undefined: they were not read. */
+  options: TemplateOptions | undefined;
+}
+
+/** How far the template of a definition is, whatever other stacks say of it. */
+export async function readRecordState(
+  template: AskedTemplate,
+  definition: ImageDefinition,
+  { images, project, now }: Omit<TrustQuestion, "options">,
+): Promise<RecordState> {
+  const demand = { ...demandOf(images, resolve(project, images.records)), definition: contentDigest(definition) };
+  const shown = shownTemplate(template);
+  if (shown === undefined) return "distrusted";
+  return recordState(shown, await findRecord(shown, demand.store, trustedKeysOf(images)), demand, now);
+}
+
+const demandOf = ({ unsigned }: TrustQuestion["images"], store: string): Pick<Demand, "store" | "unsigned"> => ({
+  store,
+  unsigned: unsigned === "accept" ? "accepted" : "refused",
+});
+
+/** @returns undefined when it has no identity */
+function shownTemplate({ image, vmid, host, options }: AskedTemplate): ShownTemplate | undefined {
+  const identity = options && identityOf(options);
+  if (identity === undefined) return undefined;
+  return { title: titleOf({ image, vmid, host }), identity, record: notedRecord(options?.get("description") ?? "") };
+}
+
+const titleOf = ({ image, vmid, host }: Omit<AskedTemplate, "options">): string =>
+  `template ${image}, VM ${vmid} on ${host}`;
+
+async function findRecord(
+  { record }: ShownTemplate,
+  store: string,
+  keys: readonly TrustedKey[],
+): Promise<FoundRecord | undefined> {
+  return record === undefined ? undefined : await readRecord(store, record, keys);
 }
 
 /** The keys of the configuration. */

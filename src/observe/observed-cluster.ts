@@ -1,6 +1,7 @@
 import { imageTags, labels } from "../domain/model/formats.ts";
 import type { ObservedRegistries } from "./registries.ts";
 import { withAddedDisks } from "./added-disks.ts";
+import { observeBakes, withBakes, type ObservedBake } from "./baked-images.ts";
 import { refuseAnotherCluster } from "./cluster-identity.ts";
 import { asTagged, withAdopted, type ObservedAdoption } from "./adoption.ts";
 import { UserError, UserErrors, type Problem } from "../runtime/errors.ts";
@@ -53,6 +54,8 @@ export interface ObservedCluster {
   uid?: string;
   /** Members that run with other registries than the configured ones. @default not asked */
   registries?: ObservedRegistries;
+  /** Images that the stack bakes itself. Those that are not there yet are among `images`. @default none */
+  bakes?: readonly ObservedBake[];
 }
 
 /**
@@ -84,8 +87,9 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const now = nowOf({ kubernetes: access?.client });
   const seen = withAdopted(config, { list, vms: known, nodes, records: memory, now });
   const templates = images(list);
+  const bakes = await observeBakes(pve, config, list, now);
   return {
-    images: templates,
+    images: withBakes(templates, bakes),
     unusable: unusable(list),
     vms: await withAddedDisks(pve, seen.vms, seen.records, templates),
     nodes: parted(seen.nodes, config.cluster)[0].map(observedNode),
@@ -95,6 +99,7 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
     takenVmids: [...list.map((vm) => vm.vmid), ...hidden],
     hiddenVmids: hidden,
     kubernetes: access?.client,
+    ...(bakes.length > 0 && { bakes }),
     ...(uid !== undefined && uid !== "" && { uid }),
   };
 }

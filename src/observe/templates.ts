@@ -64,9 +64,14 @@ export function clonesOf(
 /**
  * Reads what clones keep of their templates. Only the templates that this run clones are read: an older template is not
  * needed any more.
+ * @param planned options of templates that this run makes first, by VMID
  * @throws UserErrors that names what a clone would lose, or what would fail
  */
-export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Promise<ReadTemplates> {
+export async function readTemplates(
+  pve: Proxmox,
+  clones: readonly Clone[],
+  planned: ReadonlyMap<number, TemplateOptions> = new Map(),
+): Promise<ReadTemplates> {
   const problems: Problem[] = [];
   const needs: Need[] = [];
   const drives = new Map<number, Drive[]>();
@@ -77,7 +82,7 @@ export async function readTemplates(pve: Proxmox, clones: readonly Clone[]): Pro
     if (first === undefined) return [];
     const { spec, template } = first;
     const path = `/nodes/${template.host}/qemu/${vmid}/config`;
-    const options = new Row(await pve.get(path), path).texts();
+    const options = planned.get(vmid) ?? new Row(await pve.get(path), path).texts();
     const where = `template ${spec.image}, VM ${vmid} on ${template.host}`;
     const wanted = alike.map((clone) => ({ ...clone.spec, ...clone.placement }));
     const faults = [...templateFaults(options, vmid, wanted), ...(await findBound(pve, options, alike))];

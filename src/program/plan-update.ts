@@ -12,6 +12,7 @@ import { refuseFlagsOfEngine } from "../runtime/refused-flags.ts";
 import { bundle } from "../../tools/bundle.mjs";
 import { renderClusterPlan } from "./cluster-plan.ts";
 import { poolArgs } from "./place-nodes.ts";
+import { imageWords, plannedImages } from "./plan-images.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { lockCluster } from "./update-lock.ts";
 import { redact } from "../runtime/log.ts";
@@ -68,14 +69,16 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
   };
   // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
   const left = removed.filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0);
+  const images = plannedImages(prepared.observed, config);
   return {
     cluster,
     site: stepSite(config),
     allowDestroy,
+    ...(images.length > 0 && { images }),
     controlPlane: { ...planned(controlPlane), backup: backupPolicy(config) },
     pools: [...pools, ...left].map(planned),
     generations: Object.fromEntries([controlPlane, ...pools].map(({ pool, wanted }) => [pool, wanted?.id])),
     // The record has what guests and nodes have said.
-    words: renderClusterPlan(clusterPlan).map(redact),
+    words: [...imageWords(prepared.observed, clusterPlan), ...renderClusterPlan(clusterPlan)].map(redact),
   };
 }

@@ -17,6 +17,7 @@ import { announceUpdate } from "./announce-update.ts";
 import { newSlots, planCluster, poolPlans, type ClusterPlan } from "./cluster-plan.ts";
 import { forecastDrains } from "./drains.ts";
 import { ipv6Words } from "./ip-families.ts";
+import { awaitsProof, optionsOfMissing, requireDueBakes } from "./plan-images.ts";
 import { planLocalData, recordKeptVms } from "./local-data.ts";
 import { chooseVmHosts, hostsForServers } from "./place-nodes.ts";
 
@@ -71,12 +72,14 @@ export async function prepare({ pve, config, isPreview, say, warn, ...begun }: P
   });
   for (const line of crowdedHosts(servers, hostsForServers(config, candidates))) await warn(line);
   const clones = made.flatMap((one) => clonesOf(observed, places, one));
-  const templates = await readTemplates(pve, clones);
+  const templates = await readTemplates(pve, clones, optionsOfMissing(observed));
   if (config.images) {
     // Loading what checks signatures takes longer than all other checks together.
     const { requireTrust } = await import("../observe/image-trust.ts");
     const { options } = templates;
-    await requireTrust(clones, { images: config.images, project: process.cwd(), options, now });
+    const known = clones.filter((clone) => !awaitsProof(observed, clone));
+    await requireTrust(known, { images: config.images, project: process.cwd(), options, now });
+    await requireDueBakes(observed, clones, { images: config.images, isPreview, now });
   }
   requireRoom(candidates, config.site.storageOvercommit, clones, templates.drives);
   const { kubernetes, adoption } = observed;

@@ -5,8 +5,9 @@ import { NodePool } from "../../components/node-pool.ts";
 import type { ClusterArgs } from "../../components/cluster-args.ts";
 import type { PoolNode } from "../../components/pool.ts";
 import { nodeName } from "../../src/domain/model/generation.ts";
-import type { PlannedCluster } from "../../src/domain/rollout/planned.ts";
-import { graphOf } from "../support/graph.ts";
+import { bakeOrder } from "../../src/config/bake-order.ts";
+import type { PlannedCluster, PlannedImage } from "../../src/domain/rollout/planned.ts";
+import { graphOf, type Graph } from "../support/graph.ts";
 import { generation, plannedCluster, plannedPool } from "../support/planned.ts";
 
 /** A cluster whose plan is given instead of made. */
@@ -59,6 +60,78 @@ describe("a cluster at the top of a stack", () => {
     const graph = await graphOf(() => declareCluster(plannedCluster("demo")));
     assert.ok(graph.waitsFor("demo-workers-rollout", "demo-servers-verify"));
     for (const pool of ["servers", "workers"]) assert.ok(graph.waitsFor("demo-guard", `demo-${pool}-verify`));
+  });
+});
+
+describe("a cluster whose stack bakes its images", () => {
+  const image = (vmid: number, name: string, more: Partial<PlannedImage> = {}): PlannedImage => {
+    const bake = bakeOrder("images/ubuntu-24-04-rke2", {
+      ...{ vmid, range: { first: 9100, last: 9199 } },
+      place: {
+        ...{ host: "pve1", pool: "templates", storage: "local", imageStorage: "images", bridge: "vmbr0" },
+        ...{ cores: 2, memoryMiB: 4096 },
+      },
+    });
+    const definition = { ...bake.definition, name };
+    const builder = { stack: "evergreen/test", version: "0.1.0" };
+    return { order: { bake: { ...bake, definition }, vmid: vmid + 50, records: "records", builder }, ...more };
+  };
+  const version = "v1.0.0";
+  let graph: Graph;
+
+  before(async () => {
+    const images = [image(9100, "fresh", { dueSince: "2026-08-01T00:00:00.000Z" }), image(9101, "settled")];
+    graph = await graphOf(() => declareCluster({ ...plannedCluster("baked"), images }));
+  });
+
+  it("makes, changes and removes nothing before each of them is proved", () => {
+    const own = graph.resources.filter(({ name, type }) => name.startsWith("baked-") && !type.startsWith("evergreen:"));
+    assert.ok(own.length > 10);
+    for (const { name } of own)
+      for (const proof of [`fresh-${version}-proof`, `settled-${version}-proof`])
+        assert.ok(graph.waitsFor(name, proof), `${name} waits for ${proof}`);
+    assert.ok(graph.waitsFor(`fresh-${version}-proof`, `fresh-${version}`));
+  });
+
+  it("runs the steps of what is due in any case, and no others", () => {
+    const of = (name: string) => {
+      const { inputs, ignoreChanges } = graph.named(name);
+      return { due: (inputs.environment as Record<string, string>).EVERGREEN_DUE, ignoreChanges };
+    };
+    for (const step of ["", "-proof"]) {
+      assert.deepEqual(of(`fresh-${version}${step}`), { due: "2026-08-01T00:00:00.000Z", ignoreChanges: [] });
+      const { due, ignoreChanges } = of(`settled-${version}${step}`);
+      assert.deepEqual([due, ignoreChanges], [undefined, ["create", "update", "environment"]]);
+    }
+  });
+
+  it("has no step that removes a template, a record or a base image", () => {
+    for (const name of [`fresh-${version}`, `fresh-${version}-proof`, `settled-${version}`])
+      assert.equal(graph.named(name).inputs.delete, undefined);
+  });
+
+  it("bakes one after the other where all guests have one address", async () => {
+    const address = { cidr: "10.0.0.9/24", gateway: "10.0.0.1", nameservers: [] };
+    const images = [image(9100, "one"), image(9101, "two")].map(({ order }) => {
+      const { bake } = order;
+      return { order: { ...order, bake: { ...bake, place: { ...bake.place, address } } } };
+    });
+    const one = await graphOf(() => declareCluster({ ...plannedCluster("queued"), images }));
+    assert.ok(one.waitsFor(`two-${version}`, `one-${version}-proof`));
+    assert.ok(!graph.waitsFor(`settled-${version}`, `fresh-${version}-proof`));
+  });
+
+  it("is refused as a plan whose parts a program declares itself", async () => {
+    const args = argsOf("parts", 20);
+    const bakes = {
+      images: [{ image: "ubuntu-24-04-rke2-v1.0.0", vmid: 9100, proofVmid: 9150 }],
+      range: { first: 9100, last: 9199 },
+      place: { host: "pve1", imageStorage: "images" },
+    };
+    await assert.rejects(
+      Cluster.plan({ ...args, images: { bakes } }),
+      /declares itself bakes no images[^]*images\.bakes/,
+    );
   });
 });
 

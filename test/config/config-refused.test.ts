@@ -4,6 +4,18 @@ import { keyPair } from "../evidence/image.ts";
 import { agents, control, minimal, refused } from "../support/config.ts";
 import { madeCertificate } from "../support/pem.ts";
 
+/** Keys of the top level: a stack that bakes an image, with other values. */
+const bakes = (changes: object) => ({
+  images: {
+    bakes: {
+      images: [{ image: "storage-v1.0.0", vmid: 9000, proofVmid: 9001 }],
+      range: { first: 9000, last: 9999 },
+      place: { host: "pve1", imageStorage: "images" },
+      ...changes,
+    },
+  },
+});
+
 describe("a wrong configuration", () => {
   /** What is wrong, the pool's or the stack's change, where it is found and what is said about it. */
   const BOTH_FAMILIES = { "cluster-cidr": "10.42.0.0/16,fd00:42::/56", "service-cidr": "10.43.0.0/16,fd00:43::/112" };
@@ -84,6 +96,61 @@ describe("a wrong configuration", () => {
       /"2026-13-01" is not possible[^]*must be a time or a date/,
     ],
     ["proof by no stack", {}, { images: { proof: { stacks: [] } } }, "evergreen:images.proof.stacks", /not be empty/],
+    ["bakes of no image", {}, bakes({ images: [] }), "evergreen:images.bakes.images", /not be empty/],
+    [
+      "a place that is an option",
+      {},
+      bakes({ place: { host: "a,b", imageStorage: "images" } }),
+      "evergreen:images.bakes.place.host",
+      /name of a host/,
+    ],
+    [
+      "bakes without a storage for base images",
+      {},
+      bakes({ place: { host: "pve1" } }),
+      "evergreen:images.bakes.place.imageStorage",
+      /is missing/,
+    ],
+    [
+      "bakes of a pool's VMIDs",
+      {},
+      bakes({ range: { first: 250, last: 9999 } }),
+      "evergreen:images.bakes.range",
+      /overlap with 200-299 of evergreen:pools\[0\]/,
+    ],
+    [
+      "bakes backward",
+      {},
+      bakes({ range: { first: 9999, last: 9000 } }),
+      "evergreen:images.bakes.range",
+      /end before they begin/,
+    ],
+    [
+      "template beside the VMIDs of bakes",
+      {},
+      bakes({ images: [{ image: "storage-v1.0.0", vmid: 8999, proofVmid: 9001 }] }),
+      "evergreen:images.bakes.images[0].vmid",
+      /VM 8999 is none of the VMIDs of bakes/,
+    ],
+    [
+      "clone with a template's VMID",
+      {},
+      bakes({ images: [{ image: "storage-v1.0.0", vmid: 9001, proofVmid: 9001 }] }),
+      "evergreen:images.bakes.images[0].proofVmid and evergreen:images.bakes.images[0].vmid",
+      /VM 9001 is for another template or clone already/,
+    ],
+    [
+      "image that is listed twice",
+      {},
+      bakes({
+        images: [
+          { image: "storage-v1.0.0", vmid: 9001, proofVmid: 9002 },
+          { image: "storage-v1.0.0", vmid: 9003, proofVmid: 9004 },
+        ],
+      }),
+      "evergreen:images.bakes.images[0].image and evergreen:images.bakes.images[1].image",
+      /storage-v1\.0\.0 is listed twice/,
+    ],
     ["unsigned images", {}, { images: { unsigned: true } }, "evergreen:images.unsigned", /refuse, accept/],
     ["cluster name", {}, { cluster: "Demo_1" }, "evergreen:cluster", /host name/],
     ["name too long", { name: "p".repeat(50) }, {}, "evergreen:pools[0].name", /66 characters, and 63/],

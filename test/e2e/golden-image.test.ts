@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { stringify } from "yaml";
 import { site as places } from "../../lab/proxmox/site.ts";
 import { labSources } from "../../lab/web.ts";
 import { readRecord } from "../../src/evidence/image-records.ts";
 import { keyPair } from "../evidence/image.ts";
-import { labBake } from "../lab/support/bake-site.ts";
 import { Operator } from "../lab/support/operator.ts";
-import { definitionFixture } from "../support/image-definition.ts";
+import { imageYaml } from "./lab-image.ts";
 import { Site, type Ran } from "./site.ts";
 
 /** The program of somebody who bakes one image, with the token of bakes for all. */
@@ -31,17 +29,6 @@ export const { template } = image;
 `;
 
 const key = keyPair();
-
-/** The definition that the lab's web can serve, as its folder has it. */
-function imageYaml(version: string, packages: readonly string[]): string {
-  const { base, archiveDate, rke2 } = labBake().definition;
-  const artefacts = Object.fromEntries(rke2.artefacts.map(({ file, sha256 }) => [file, sha256]));
-  const { url, sha256 } = base;
-  return stringify({
-    ...{ version, base: { url, sha256, signedBy: definitionFixture.base.signedBy }, archiveDate, packages },
-    rke2: { version: rke2.version, cni: ["none"], artefacts },
-  });
-}
 
 describe("a golden image as a component, end to end", function () {
   this.timeout(300_000);

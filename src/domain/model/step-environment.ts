@@ -131,6 +131,7 @@ export const variables = {
   registries: "EVERGREEN_REGISTRIES",
   bake: "EVERGREEN_BAKE",
   proof: "EVERGREEN_PROOF",
+  due: "EVERGREEN_DUE",
   imageKey: "EVERGREEN_IMAGE_KEY",
 } as const;
 

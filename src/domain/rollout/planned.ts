@@ -1,4 +1,5 @@
 import type { BackupPolicy } from "../backup/snapshot.ts";
+import type { ProofOrder } from "../images/proof.ts";
 import type { Site } from "../model/step-environment.ts";
 import type { VmSite } from "../model/types.ts";
 import type { GraphArgs } from "./graph.ts";
@@ -13,6 +14,17 @@ export interface PlannedPool extends GraphArgs {
   vms: VmSite;
 }
 
+/** An image that the stack bakes itself. */
+export interface PlannedImage {
+  /** The proof, and the bake before it. The uuid of the template is known once it is baked. */
+  order: Omit<ProofOrder, "uuid">;
+  /**
+   * When the run was planned that bakes or proves it, so that its steps are never taken for done. Absent: the template is
+   * proved, and its steps stay as the state of the engine has them.
+   */
+  dueSince?: string;
+}
+
 /** A planned cluster. */
 export interface PlannedCluster {
   /** Name of the cluster. */
@@ -20,6 +32,8 @@ export interface PlannedCluster {
   site: Site;
   /** Whether a destroy may tear the cluster down, as of this update. */
   allowDestroy: boolean;
+  /** Images that the stack bakes itself: everything of the rollout comes after them. Absent: none. */
+  images?: PlannedImage[];
   controlPlane: PlannedPool & { backup: BackupPolicy };
   /**
    * Pools of agents: those that are wanted, and of removed ones those with nodes or VMs that this run cannot remove. All

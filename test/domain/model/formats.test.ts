@@ -84,6 +84,7 @@ describe("what outlives a run", () => {
       ...["EVERGREEN_ADDRESS", "EVERGREEN_ADDRESS6", "EVERGREEN_ALLOW_DESTROY", "EVERGREEN_BACKUP", "EVERGREEN_BAKE"],
       ...[
         "EVERGREEN_CLUSTER",
+        "EVERGREEN_DUE",
         "EVERGREEN_GENERATION",
         "EVERGREEN_IMAGE_KEY",
         "EVERGREEN_MADE_VMID",
