@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { Dispatcher, type Agent } from "undici";
 import type { Chance } from "./chance.ts";
 import type { Fault } from "./faults.ts";
@@ -45,6 +46,17 @@ export interface Far {
   boundary: (call: Call, side: "before" | "after") => void;
   /** Called for every request that was executed or refused. */
   heard: (call: Call, outcome: string) => void;
+  /** The signals that can end a request. */
+  signals: Set<AbortSignal>;
+}
+
+/**
+ * Takes all listeners from signals. Node keeps a signal that follows others for as long as somebody listens, and with it
+ * the whole world of a process that was killed while it waited.
+ */
+export function silence(signals: ReadonlySet<AbortSignal>): void {
+  for (const signal of signals)
+    for (const listener of getEventListeners(signal, "abort")) signal.removeEventListener("abort", listener as () => void);
 }
 
 /** A connection error as undici makes it. */
@@ -72,6 +84,8 @@ export class Wire extends Dispatcher {
     if (process === undefined) throw new Error("a request of nobody");
     const exchange = new Exchange(handler, () => process.isDead(), this.far.time);
     const call = callOf(options, process);
+    const { signal } = options as Dispatcher.RequestOptions;
+    if (signal instanceof AbortSignal) this.far.signals.add(signal);
     const { time, latency } = this.far;
     const fault = this.far.fault(call);
     const delay = (call.api === "pve" ? latency.between(5, 40) : latency.between(2, 12)) + (fault?.ms ?? 0);

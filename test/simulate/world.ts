@@ -25,7 +25,7 @@ import { Story } from "./story.ts";
 import { VirtualTime } from "./time.ts";
 import { VerdictWatcher } from "./verdict-watcher.ts";
 import { Watcher } from "./watcher.ts";
-import { Wire, type Answer, type Call, type Far } from "./wire.ts";
+import { silence, Wire, type Answer, type Call, type Far } from "./wire.ts";
 
 export interface WorldOptions {
   seed: number;
@@ -95,6 +95,7 @@ export class World {
       boundary: ({ process }, side) => this.onBoundary(process, side),
       heard: (call, outcome) =>
         this.story.tell(call.process.name, () => `${call.api} ${call.method} ${call.path} -> ${outcome}`),
+      signals: new Set(),
     };
     this.honest = answer;
     this.dc.inhabit = (vm) => this.inhabit(vm);
@@ -119,6 +120,7 @@ export class World {
       return await this.time.until(work());
     } finally {
       for (const process of this.processes) process.kill();
+      silence(this.far.signals);
       sayTo();
       // Else every line searches for the join tokens of all earlier worlds.
       forgetHidden();
