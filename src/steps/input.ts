@@ -238,6 +238,11 @@ const ofSlot = {
   allowDestroy: z._default(yesOrNo, false),
   registries: z.optional(json(registries)),
 };
+const guardInput = z.object({ ...ofCluster, allowDestroy: yesOrNo });
+const poolInput = z.object(ofPlan);
+const snapshotInput = z.object({ ...ofPlan, backup: json(backup) });
+const registriesInput = z.object({ ...ofPlan, registries: z.optional(json(registries)) });
+const slotInput = z.object(ofSlot);
 
 /** Returns the rollout id, also when the variable holds the whole JSON output of the step that made it. */
 function rolloutId(given: string): string {
@@ -291,7 +296,7 @@ function sayIssue(issue: z.core.$ZodIssue): string {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readGuardInput(environment: Environment): GuardInput {
-  return read(z.object({ ...ofCluster, allowDestroy: yesOrNo }), environment);
+  return read(guardInput, environment);
 }
 
 /**
@@ -299,7 +304,7 @@ export function readGuardInput(environment: Environment): GuardInput {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readPoolInput(environment: Environment): PoolInput {
-  return planned(read(z.object(ofPlan), environment));
+  return planned(read(poolInput, environment));
 }
 
 /**
@@ -307,7 +312,7 @@ export function readPoolInput(environment: Environment): PoolInput {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readSnapshotInput(environment: Environment): SnapshotInput {
-  const { backup: policy, ...input } = read(z.object({ ...ofPlan, backup: json(backup) }), environment);
+  const { backup: policy, ...input } = read(snapshotInput, environment);
   return { ...planned(input), backup: policy };
 }
 
@@ -316,10 +321,7 @@ export function readSnapshotInput(environment: Environment): SnapshotInput {
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readRegistriesInput(environment: Environment): RegistriesInput {
-  const { registries: secret, ...input } = read(
-    z.object({ ...ofPlan, registries: z.optional(json(registries)) }),
-    environment,
-  );
+  const { registries: secret, ...input } = read(registriesInput, environment);
   return { ...planned(input), ...(secret && { registries: keepSecret(secret, environment) }) };
 }
 
@@ -330,7 +332,7 @@ function keepSecret(registries: Registries, environment: Environment): Registrie
   return registries;
 }
 
-function planned({ generation: id, spec: its, ...input }: z.output<z.ZodMiniObject<typeof ofPlan>>): PoolInput {
+function planned({ generation: id, spec: its, ...input }: z.output<typeof poolInput>): PoolInput {
   if (id !== undefined && its === undefined) throw new UserErrors([problem("spec", "is missing")]);
   return {
     ...input,
@@ -344,7 +346,7 @@ function planned({ generation: id, spec: its, ...input }: z.output<z.ZodMiniObje
  * @throws UserErrors that names every variable that is missing or malformed
  */
 export function readSlotInput(environment: Environment): SlotInput {
-  const { madeVmid, address, address6, unreachable, registries, ...input } = read(z.object(ofSlot), environment);
+  const { madeVmid, address, address6, unreachable, registries, ...input } = read(slotInput, environment);
   return {
     ...input,
     madeVmid,
