@@ -43,8 +43,9 @@ export function nodeTags(tags: readonly string[]): NodeTags | undefined {
 }
 
 function only(tags: readonly string[], prefix: string): string | undefined {
-  const values = tags.filter((tag) => tag.startsWith(prefix));
-  return values.length === 1 ? values[0]?.slice(prefix.length) : undefined;
+  const has = (tag: string): boolean => tag.startsWith(prefix);
+  const at = tags.findIndex(has);
+  return at === tags.findLastIndex(has) ? tags[at]?.slice(prefix.length) : undefined;
 }
 
 /** Whether a tag is one of those that we give to nodes. */

@@ -18,15 +18,15 @@ export const sizeOf = ({ family }: Pick<Address, "family">, prefixLength: number
  * (`fe80::1%eth0`) is no part of an address.
  */
 export function parseAddress(text: string): Address | undefined {
-  if (isIPv4(text)) return { family: 4, value: joined(text.split(".").map(BigInt), 8n) };
-  return isIPv6(text) && !text.includes("%") ? { family: 6, value: joined(groupsOf(text), 16n) } : undefined;
+  if (isIPv4(text)) return { family: 4, value: BigInt(`0x${hexOf(text)}`) };
+  return isIPv6(text) && !text.includes("%") ? { family: 6, value: BigInt(`0x${groupsOf(text)}`) } : undefined;
 }
 
 /** The address as it is usually written: of IPv6 as RFC 5952 says. */
 export function formatAddress({ family, value }: Address): string {
-  if (family === 4) return parts(value, 4, 8n).join(".");
-  const groups = parts(value, 8, 16n).map((group) => group.toString(16));
-  return new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
+  const hex = value.toString(16).padStart(family === 4 ? 8 : 32, "0");
+  if (family === 4) return (hex.match(/../g) ?? []).map((byte) => parseInt(byte, 16)).join(".");
+  return new URL(`http://[${(hex.match(/..../g) ?? []).join(":")}]`).hostname.slice(1, -1);
 }
 
 /** The usual spelling of an address; the text itself when it is none. */
@@ -95,26 +95,20 @@ export const mayBelongToNode = (block: AddressBlock): boolean => !NOT_OF_NODES.s
 export const meet = (a: AddressBlock, b: AddressBlock): boolean =>
   a.family === b.family && a.first <= b.last && b.first <= a.last;
 
-function joined(all: readonly bigint[], bits: bigint): bigint {
-  return all.reduce((sum, part) => (sum << bits) | part, 0n);
+/** The four bytes of a valid IPv4 address, in hexadecimal. */
+function hexOf(ipv4: string): string {
+  return ipv4
+    .split(".")
+    .map((byte) => Number(byte).toString(16).padStart(2, "0"))
+    .join("");
 }
 
-function parts(value: bigint, count: number, bits: bigint): bigint[] {
-  return Array.from({ length: count }, (_, i) => (value >> (bits * BigInt(count - 1 - i))) & (2n ** bits - 1n));
-}
-
-/** The eight groups of a valid IPv6 address. */
-function groupsOf(text: string): bigint[] {
+/** The eight groups of a valid IPv6 address, in hexadecimal and in one. */
+function groupsOf(text: string): string {
   const embedded = /[0-9.]+$/.exec(text)?.[0] ?? "";
-  const plain = isIPv4(embedded) ? text.slice(0, -embedded.length) + asGroups(embedded) : text;
+  const plain = isIPv4(embedded) ? text.slice(0, -embedded.length) + hexOf(embedded).replace(/^..../, "$&:") : text;
   const [before, after] = plain.split("::").map((half) => (half === "" ? [] : half.split(":")));
   const [left, right] = [before ?? [], after ?? []];
-  const zeros = Array.from({ length: 8 - left.length - right.length }, () => "0");
-  return [...left, ...zeros, ...right].map((group) => BigInt(`0x${group}`));
-}
-
-/** The last two groups of an IPv6 address that ends as an IPv4 address. */
-function asGroups(ipv4: string): string {
-  const [a = 0, b = 0, c = 0, d = 0] = ipv4.split(".").map(Number);
-  return `${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
+  const zeros = Array<string>(8 - left.length - right.length).fill("0");
+  return [...left, ...zeros, ...right].map((group) => group.padStart(4, "0")).join("");
 }
