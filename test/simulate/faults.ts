@@ -152,7 +152,8 @@ export class Faults {
     const isWatch = call.query.get("watch") === "true";
     const share = isWatch ? now.watch : ["pve", "provider"].includes(call.api) ? now.pve : now.kube;
     const slow = chance.happens(now.slow) ? kinds.find(({ name }) => name === "slow") : undefined;
+    if (!chance.happens(share)) return [slow];
     const others = kinds.filter(({ name }) => name !== "slow");
-    return [chance.happens(share) && others.length > 0 ? chance.pick(others) : undefined, slow];
+    return [others.length > 0 ? chance.pick(others) : undefined, slow];
   }
 }

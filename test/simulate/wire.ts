@@ -56,7 +56,8 @@ export interface Far {
  */
 export function silence(signals: ReadonlySet<AbortSignal>): void {
   for (const signal of signals)
-    for (const listener of getEventListeners(signal, "abort")) signal.removeEventListener("abort", listener as () => void);
+    for (const listener of getEventListeners(signal, "abort"))
+      signal.removeEventListener("abort", listener as () => void);
 }
 
 /** A connection error as undici makes it. */
@@ -132,7 +133,7 @@ export class Wire extends Dispatcher {
   }
 
   private headers({ host }: Call): Record<string, string> {
-    return { date: new Date(this.far.time.date() + this.far.aheadMs(host)).toUTCString() };
+    return { date: dateOf(Math.floor((this.far.time.date() + this.far.aheadMs(host)) / 1000)) };
   }
 
   // undici wants both forms of each; only the promises are used here.
@@ -243,6 +244,15 @@ class Exchange implements Dispatcher.DispatchController {
     this.time.wake();
     return true;
   }
+}
+
+/** The last date that was asked for: many answers come in the same second. */
+let lastDate = { second: Number.NaN, text: "" };
+
+/** The date as it stands in a header. @param second since the epoch */
+function dateOf(second: number): string {
+  if (lastDate.second !== second) lastDate = { second, text: new Date(second * 1000).toUTCString() };
+  return lastDate.text;
 }
 
 function callOf(options: Dispatcher.DispatchOptions, process: Process): Call {
