@@ -1,4 +1,5 @@
-import { Worker } from "node:worker_threads";
+import { fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { add, emptyOf, gapsOf, type Counted } from "./coverage.ts";
 import type { Strike } from "./faults.ts";
 import type { Result, SimulateOptions, StoryKind } from "./simulate.ts";
@@ -25,6 +26,12 @@ export interface Wrong extends Play {
 export interface Played {
   wrong: Wrong[];
   coverage: Counted;
+}
+
+/** What a worker is to play. */
+export interface Share {
+  kind: Kind;
+  plays: readonly Play[];
 }
 
 /** Seeds to play, split over some workers. */
@@ -97,13 +104,22 @@ async function playAll(kind: Kind, plays: readonly Play[], workers: number): Pro
   return { wrong: parts.flatMap(({ wrong }) => wrong).toSorted((a, b) => a.seed - b.seed), coverage };
 }
 
+/**
+ * How the process of a worker collects garbage. The objects of a request die young: room for them saves most of the
+ * collection. There is a worker for every core, so that threads for the collection would only take time from others.
+ */
+const collection = ["--max-semi-space-size=32", "--single-threaded-gc"];
+
 function work(kind: Kind, plays: readonly Play[]): Promise<Played> {
   return new Promise((resolve, reject) => {
-    // The objects of a request die young: room for them saves most of the garbage collection.
-    const resourceLimits = { maxYoungGenerationSizeMb: 64 };
-    const worker = new Worker(new URL("worker.ts", import.meta.url), { workerData: { kind, plays }, resourceLimits });
-    worker.once("message", resolve);
+    const worker = fork(fileURLToPath(new URL("worker.ts", import.meta.url)), { execArgv: collection });
+    worker.once("message", (played) => resolve(played as Played));
     worker.once("error", reject);
+    worker.once("exit", (code, signal) =>
+      reject(new Error(`a worker of the simulation ended without a result: ${signal ?? `exit code ${code ?? ""}`}`)),
+    );
+    const share: Share = { kind, plays };
+    worker.send(share);
   });
 }
 
