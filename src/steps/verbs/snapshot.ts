@@ -101,29 +101,52 @@ async function proveNew(work: Work, before: readonly SnapshotObject[]): Promise<
 
 /**
  * Asks RKE2 for a snapshot and waits until it is published. At the deadline it returns what has been published by then.
+ * A request that broke may have reached a server that was just restarting, and is made once more when nothing of it was
+ * published in half the time: a second snapshot does no harm.
  */
 async function makeSnapshot(work: Work, before: readonly SnapshotObject[]): Promise<SnapshotFacts> {
   const { context, input, access, token } = work;
-  const deadline = new Deadline("RKE2 to make an etcd snapshot", input.site.timeouts.snapshot, context.stop);
+  const seconds = input.site.timeouts.snapshot;
+  const deadline = new Deadline("RKE2 to make an etcd snapshot", seconds, context.stop);
   const known = new Set(before.map(versionOf));
-  let doubt: string[] = [];
+  const doubts: string[] = [];
   let seenFacts: SnapshotFacts = factsOf([], "");
-  try {
-    const outcome = await saveSnapshot(access, input.site.registrationAddress, token, saveRequest(work), deadline);
-    if (outcome.kind === "refused") throw attention(input, [`RKE2 makes none: ${outcome.why}`]);
-    if (outcome.kind === "unknown") doubt = [outcome.why];
-    return await waitUntil<SnapshotObject, SnapshotFacts>(access.client, { path: snapshotsPath }, deadline, (seen) => {
+  const ask = async () =>
+    await saveSnapshot(access, input.site.registrationAddress, token, saveRequest(work), deadline);
+  const published = async (until: Deadline): Promise<SnapshotFacts> =>
+    await waitUntil<SnapshotObject, SnapshotFacts>(access.client, { path: snapshotsPath }, until, (seen) => {
       const fresh = [...seen.values()].filter((object) => isOurs(work, object) && !known.has(versionOf(object)));
       seenFacts = newest(fresh.map(snapshotFile));
       return isOver(seenFacts, input) ? seenFacts : undefined;
     });
+  try {
+    const outcome = await ask();
+    if (outcome.kind === "refused") throw attention(input, [`RKE2 makes none: ${outcome.why}`]);
+    if (outcome.kind === "unknown") {
+      doubts.push(outcome.why);
+      const half = new Deadline(deadline.what, Math.min(seconds / 2, deadline.left / 1000), context.stop);
+      const early = await published(half).catch(unlessLate);
+      if (early !== undefined) return early;
+      if (seenFacts.local === undefined) {
+        say(`RKE2 has published no snapshot: ${outcome.why}; it is asked once more`);
+        // While the first one is being made RKE2 refuses another.
+        const again = await ask();
+        if (again.kind !== "done") doubts.push(again.why);
+      }
+    }
+    return await published(deadline);
   } catch (error) {
     if (error instanceof DeadlineError && seenFacts.local !== undefined) return seenFacts;
-    if (error instanceof DeadlineError) throw attention(input, [...doubt, error.problem.what, error.problem.where]);
+    if (error instanceof DeadlineError) throw attention(input, [...doubts, error.problem.what, error.problem.where]);
     if (isNotFound(error))
       throw attention(input, ["this cluster's API has no etcdsnapshotfiles: is its etcd RKE2's own?"]);
     throw error;
   }
+}
+
+function unlessLate(error: unknown): undefined {
+  if (!(error instanceof DeadlineError)) throw error;
+  return undefined;
 }
 
 /** Whether the snapshot will not change any more: it is complete, or it has failed. */
