@@ -109,10 +109,13 @@ async function playAll(kind: Kind, plays: readonly Play[], workers: number): Pro
  * collection. There is a worker for every core, so that threads for the collection would only take time from others.
  */
 const collection = ["--max-semi-space-size=32", "--single-threaded-gc"];
+/** Node keeps what it has compiled: a worker then starts in half the time. */
+const keepsCompiled = ["--import", new URL("../../tools/node24.mjs", import.meta.url).href];
 
 function work(kind: Kind, plays: readonly Play[]): Promise<Played> {
   return new Promise((resolve, reject) => {
-    const worker = fork(fileURLToPath(new URL("worker.ts", import.meta.url)), { execArgv: collection });
+    const execArgv = [...collection, ...keepsCompiled];
+    const worker = fork(fileURLToPath(new URL("worker.ts", import.meta.url)), { execArgv });
     worker.once("message", (played) => resolve(played as Played));
     worker.once("error", reject);
     worker.once("exit", (code, signal) =>
