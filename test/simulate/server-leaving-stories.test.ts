@@ -341,6 +341,30 @@ describe("a server whose removal was asked for by a step that failed", function 
   });
 });
 
+describe("a server that is drained, and of whose members one answer is lost", function () {
+  this.timeout(60_000);
+
+  it("leaves all the same: RKE2 is asked again", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world } = stage;
+    const { control, objects } = world.cluster;
+    await stage.play(async () => {
+      const unreachable = control.unreachable.bind(control);
+      const isDrained = () => objects.get("nodes", stage.nameOf(1000))?.spec?.unschedulable === true;
+      let isLost = false;
+      control.unreachable = (call) => {
+        const isLook = call.path === "/db/info" && call.process.name === "handover-demo-servers-0";
+        if (isLost || !isLook || !isDrained()) return unreachable(call);
+        isLost = true;
+        return { lost: { after: false, how: "hang up" } };
+      };
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+      assert.ok(isLost);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
+});
+
 describe("a server that a killed run left as a learner without a Node", function () {
   this.timeout(60_000);
 

@@ -2,7 +2,9 @@ import { request } from "undici";
 import type { NodeAddresses } from "../../domain/model/types.ts";
 import { connections } from "../../runtime/connections.ts";
 import { UserError } from "../../runtime/errors.ts";
+import { sendRetrying } from "../retry.ts";
 import type { Access } from "./access.ts";
+import { KubernetesUnreachable } from "./errors.ts";
 import { authorizationOf, type ServerToken } from "./server-token.ts";
 import { supervisorAt } from "./urls.ts";
 
@@ -39,6 +41,22 @@ export async function readMembers(
   } finally {
     await agent.destroy();
   }
+}
+
+/**
+ * The same for a look that nobody repeats: tried again while no server answers, such as right after one has left.
+ * @throws UserError as above, KubernetesUnreachable
+ */
+export async function readMembersRetrying(...args: Parameters<typeof readMembers>): Promise<EtcdMember[]> {
+  const server = supervisorAt(args[1]);
+  return await sendRetrying({
+    title: "RKE2: GET /db/info",
+    send: () => readMembers(...args),
+    isRepeatable: true,
+    isTransient: () => false,
+    pauseMs: 250,
+    unreachable: (attempts, cause) => new KubernetesUnreachable(server, "GET", "/db/info", attempts, cause),
+  });
 }
 
 function notUnderstood(where: string): UserError {

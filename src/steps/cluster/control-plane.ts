@@ -30,11 +30,19 @@ export function probeNodes(access: Access): ServerProbe {
   return (signal) => readServers(access, signal);
 }
 
-/** Reads the servers by their Nodes and by etcd's member list: for a step that adds or removes a member. */
-export async function probeMembers(context: StepContext, { site }: ClusterInput, access: Access): Promise<ServerProbe> {
+/**
+ * Reads the servers by their Nodes and by etcd's member list: for a step that adds or removes a member.
+ * @param read how the list is read. @default once: for a probe that is repeated anyway
+ */
+export async function probeMembers(
+  context: StepContext,
+  { site }: ClusterInput,
+  access: Access,
+  read: typeof readMembers = readMembers,
+): Promise<ServerProbe> {
   const token = await readServerToken(context.pve, access.server);
   return async (signal) => {
-    const members = await readMembers(access, site.registrationAddress, token, signal);
+    const members = await read(access, site.registrationAddress, token, signal);
     return await readServersAndMembers(access, members, signal);
   };
 }

@@ -9,6 +9,7 @@ import { drain } from "../../clients/kubernetes/eviction.ts";
 import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { proveGone } from "../../clients/kubernetes/gone.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
+import { readMembersRetrying } from "../../clients/kubernetes/etcd-members.ts";
 import { removeMember } from "../../clients/kubernetes/etcd.ts";
 import { withdrawEviction } from "../../clients/kubernetes/longhorn.ts";
 import { awaitGone, cordon, deleteNode, findNode, isReady, uncordon } from "../../clients/kubernetes/nodes.ts";
@@ -103,7 +104,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   const options = mayBeMember ? { ...given, access: await connectWithout(departing, given) } : given;
   const { access, input, context } = options;
   const { node, name } = departing;
-  const probe = mayBeMember ? await probeMembers(context, input, access) : undefined;
+  const probe = mayBeMember ? await probeMembers(context, input, access, readMembersRetrying) : undefined;
   // What may take long comes before the observations that decide.
   if (probe && node && running) await requireControllers(context, input, access.client);
   const dead = node !== undefined && running && (await isKnownDead(node, options));

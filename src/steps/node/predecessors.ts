@@ -2,7 +2,7 @@ import { messageOf } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { DrainError } from "../../clients/kubernetes/eviction.ts";
-import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
+import { mayBeCalled, readMembersRetrying } from "../../clients/kubernetes/etcd-members.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { isReady } from "../../clients/kubernetes/nodes.ts";
@@ -110,7 +110,7 @@ async function holdBack(
   { access, fence: own, view: { record } }: Pick<Joining, "access" | "fence" | "view">,
   vms: readonly ListedVm[],
 ): Promise<void> {
-  const probe = await probeMembers(context, input, access);
+  const probe = await probeMembers(context, input, access, readMembersRetrying);
   const isIn = async (node: NodeRecord) =>
     (await probe(context.stop)).some(({ name }) => mayBeCalled(node, node.name).includes(name));
   for (const one of record.nodes) {
