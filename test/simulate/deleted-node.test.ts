@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { isReady } from "./nodes.ts";
 import { Stage, stageImages } from "./stage.ts";
 
 describe("a member whose Node somebody deletes while it runs", function () {
@@ -168,6 +169,34 @@ describe("a member whose Node somebody deletes while it runs", function () {
     });
     assert.deepEqual(stage.world.story.violations, []);
   });
+
+  for (const isJoining of [true, false])
+    it(`is replaced before a slot whose voter no slot was handed to, and whose next one ${isJoining ? "is a voter too" : "comes"}`, async () => {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { cluster, time, dc } = stage.world;
+      const { etcd } = cluster.control;
+      await stage.play(async () => {
+        const areReady = () => etcd.voters().length === 4 && cluster.objects.list("nodes").filter(isReady).length === 5;
+        assert.equal(await stage.dieAt(stage.serversOf(1), areReady), "killed");
+        stage.cutPower(1000);
+        await time.sleep(60_000);
+        const isOut = () => dc.vms.has(1000) && etcd.member(stage.vm(1000).uuid) === undefined;
+        const joins = () => etcd.voters().length === 4 && isOut();
+        const next = stage.serversOf(2);
+        assert.equal(
+          await stage.dieAt(next, () =>
+            isJoining ? joins() : isOut() && !cluster.objects.get("nodes", stage.nameOf(1000)),
+          ),
+          "killed",
+        );
+        await time.sleep(30_000);
+        await deleteNode(stage, 1002);
+        assert.equal(etcd.voters().length, isJoining ? 3 : 2);
+        assert.equal(await stage.up(next), "done", stage.engine.why);
+        assert.equal(etcd.voters().length, 3);
+      });
+      assert.deepEqual(stage.world.story.violations, []);
+    });
 
   it("is named when it is the only server, which etcd keeps", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });

@@ -96,14 +96,14 @@ export function hasServed(member: Member, state: SlotState): boolean {
 
 /**
  * Whether an incomplete node may be the only one of its slot with pods: it runs while the owner is down, or, for agents,
- * in a slot that has no owner: pods come as soon as its kubelet runs, which may be right after it was looked at. A
- * server may be a voter by then, and leaves as soon as etcd allows it.
+ * in a slot that has no owner: pods come as soon as its kubelet runs, which may be right after it was looked at. In such a
+ * slot a server that serves is the voter that the slot would lack.
  */
 export function standsIn(role: Role, member: Member, { owner }: SlotState): boolean {
   if (owner !== undefined) return !isHealthy(owner) && member.vm?.running === true;
+  if (role === "server") return isHealthy(member);
   // A node whose join has failed was waited for long enough.
-  const mayBeReady = isHealthy(member) || (member.vm?.running === true && member.record?.phase === "made");
-  return role === "agent" && mayBeReady;
+  return isHealthy(member) || (member.vm?.running === true && member.record?.phase === "made");
 }
 
 /**
