@@ -1,5 +1,5 @@
 import { claimsOf, type DataPod } from "../drain/local-data.ts";
-import { mayRunOn, type SelectingPod } from "../drain/by-hand.ts";
+import { asksForNodes, mayRunOn, type SelectingPod } from "../drain/by-hand.ts";
 import type { AffinityNode } from "../drain/node-affinity.ts";
 import { controllerOf, hasFinished, isControlledBy, leaves } from "../drain/drain.ts";
 import { titleOf } from "../model/titles.ts";
@@ -170,6 +170,20 @@ export function transient(
     const enough = own.length - homeless.length >= Math.min(before, wanted(controller) ?? before);
     return enough ? [] : homeless.map(whyTransient);
   });
+}
+
+/**
+ * Whether evicted pods that ask for nodes are on some of these: of others nobody has to know the labels of nodes.
+ * @param names of nodes that leave
+ */
+export function mayBeTransient(
+  pods: readonly PlacedPod[],
+  displaced: readonly Displaced[],
+  names: ReadonlySet<string>,
+): boolean {
+  return displaced.some((one) =>
+    podsOf(pods, one).some((pod) => names.has(pod.spec?.nodeName ?? "") && asksForNodes(pod)),
+  );
 }
 
 /** The nodes that there are. */

@@ -210,6 +210,12 @@ function isBoundByName(pod: SelectingPod, { metadata }: HandNode, successor: str
   return mayRunOn(pod, { name, labels }) && !mayRunOn(pod, renamed);
 }
 
+/** Whether a pod does not run on every node, by what it says of their names and labels. */
+export function asksForNodes({ spec }: SelectingPod): boolean {
+  const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  return required !== undefined || Object.keys(spec?.nodeSelector ?? {}).length > 0;
+}
+
 /** Whether the labels of a node are those that a pod asks for. */
 export function mayRunOn({ spec }: SelectingPod, node: AffinityNode): boolean {
   const required = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;

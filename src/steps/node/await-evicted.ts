@@ -18,8 +18,8 @@ export type WantedOf = (controller: Displaced) => number | undefined;
 
 /** What a look at evicted pods is given. */
 interface Looked {
-  /** Whether the nodes are looked at, too. False: `look` gets none. */
-  looksAtNodes: boolean;
+  /** Whether the nodes are looked at, too, or from which pods on they are. Until then `look` gets none. */
+  looksAtNodes: boolean | ((pods: readonly Pod[]) => boolean);
   /** Controllers of which `look` asks how many pods they want. */
   displaced: readonly Displaced[];
 }
@@ -64,15 +64,18 @@ export async function followEvicted(
     deadline.throwIfStopped();
     const changes = new Changes(AbortSignal.any([deadline.signal(), end.signal]));
     const pods = changes.follow(watch<Pod>(client, paths.pods, {}, changes.signal));
-    const nodes = looksAtNodes
-      ? changes.follow(watch<Node>(client, paths.nodes, {}, changes.signal))
-      : () => new Map<string, Node>();
+    const followNodes = () => changes.follow(watch<Node>(client, paths.nodes, {}, changes.signal));
+    let nodes = looksAtNodes === true ? followNodes() : undefined;
     const wanted = new Wanted(client, displaced);
     while (await changes.next(lookMs)) {
-      const [seen, members] = [pods(), nodes()];
-      if (seen === undefined || members === undefined) continue;
+      const seen = pods();
+      if (seen === undefined) continue;
+      const all = [...seen.values()];
+      if (nodes === undefined && typeof looksAtNodes === "function" && looksAtNodes(all)) nodes = followNodes();
+      const members = nodes === undefined ? new Map<string, Node>() : nodes();
+      if (members === undefined) continue;
       await wanted.look();
-      if (await look([...seen.values()], (one) => wanted.of(one), [...members.values()])) return true;
+      if (await look(all, (one) => wanted.of(one), [...members.values()])) return true;
     }
     deadline.throwIfStopped();
     return false;

@@ -6,7 +6,14 @@ import { emptierOf, isReady, nameOf } from "../../clients/kubernetes/nodes.ts";
 import { readKeptClaims } from "../../clients/kubernetes/kept-claims.ts";
 import { readPoolRecord, writeFacts } from "../../clients/kubernetes/record.ts";
 import { paths, type Node, type Pod } from "../../clients/kubernetes/types.ts";
-import { displacedFrom, strictest, transient, unplaced, type Members } from "../../domain/availability/placement.ts";
+import {
+  displacedFrom,
+  mayBeTransient,
+  strictest,
+  transient,
+  unplaced,
+  type Members,
+} from "../../domain/availability/placement.ts";
 import { successorOf } from "../../domain/drain/by-hand.ts";
 import { lineOf } from "../../domain/model/generation.ts";
 import { labelsByHost } from "../../domain/model/labels.ts";
@@ -66,6 +73,9 @@ export function apartFromRetired(pods: readonly Pod[], record: PoolRecord, nodes
 /** Whose nodes are looked at: those of a generation that comes, or of a plan, stay although they have no slot yet. */
 export type Staying = Pick<SlotInput, "pool"> & { generation?: string; plan?: StepPlan };
 
+/** Which nodes stay and which leave, of all that there are. */
+type MembersOf = (all: readonly Node[]) => Members;
+
 /**
  * Which nodes stay and which leave, of those that there are: nodes of the pool leave that an unfinished run has left, or
  * whose slot is not wanted any more.
@@ -76,7 +86,7 @@ export function stayingOf(
   { generation, plan }: Staying,
   { nodes }: PoolRecord,
   isWanted: (slot: number) => boolean = () => true,
-): { areAny: boolean; among: (all: readonly Node[]) => Members } {
+): { areAny: boolean; among: MembersOf } {
   const comes = (one: NodeRecord) =>
     one.generation === generation || plan?.slots.some(({ name }) => name === one.name) === true;
   const isLeft = (one: NodeRecord) => (one.phase === "made" || one.phase === "joined") && !comes(one);
@@ -98,8 +108,8 @@ export function stayingOf(
 function withReplaced(
   { generation, spec, site }: SlotInput,
   { nodes, generations }: PoolRecord,
-  { areAny, among }: ReturnType<typeof stayingOf>,
-): ReturnType<typeof stayingOf> {
+  among: MembersOf,
+): { replaced: ReadonlySet<string>; among: MembersOf } {
   const specOf = (id: string) => (id === generation ? spec : generations.find((one) => one.id === id)?.spec);
   const isReplaced = ({ phase, generation: id }: NodeRecord) => {
     const its = specOf(id);
@@ -110,7 +120,7 @@ function withReplaced(
   );
   const given = { labels: spec.labels ?? {}, byHost: labelsByHost(site.topology ?? {}), taints: spec.taints ?? [] };
   return {
-    areAny: areAny || before.size > 0,
+    replaced: new Set(before.keys()),
     among: (all) => {
       const { stay, leave } = among(all);
       const come = all.flatMap((node) => {
@@ -133,7 +143,8 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
   const record = await readPoolRecord(client, input.pool);
   const displaced = owed(record, input);
   if (displaced.length === 0) return;
-  const staying = withReplaced(input, record, stayingOf(input, record));
+  const { areAny, among: amongNow } = stayingOf(input, record);
+  const { replaced, among } = withReplaced(input, record, amongNow);
   const own = { ...record, nodes: record.nodes.filter(({ slot }) => slot === input.slot) };
   const kept = await readKeptClaims(client);
   const seconds = input.site.timeouts.gate;
@@ -143,9 +154,9 @@ export async function awaitPlaced(context: StepContext, client: Kubernetes, inpu
     left: (pods, wanted, nodes) => {
       const there = apartFromRetired(pods, own, nodes);
       const homeless = unplaced(there, displaced, wanted, kept);
-      return [...homeless, ...transient(there, displaced, wanted, staying.among(nodes))];
+      return [...homeless, ...transient(there, displaced, wanted, among(nodes))];
     },
-    looksAtNodes: staying.areAny,
+    looksAtNodes: areAny || ((pods) => mayBeTransient(pods, displaced, replaced)),
     error: (left, cause) =>
       new UserError(
         {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {
   displacedFrom,
+  mayBeTransient,
   strictest,
   transient,
   unplaced,
@@ -208,6 +209,14 @@ describe("what was evicted and went to a node that leaves as well", () => {
     ["as many as are wanted by now are on a node that stays", [asking("a", "stays"), both[1] ?? plain], plain, 1, 0],
     ["none is wanted any more", both, plain, 0, 0],
   ] as never;
+
+  it("has the nodes looked at when it asks for nodes, and is on one that leaves", () => {
+    const leave = new Set(["leaves"]);
+    assert.equal(mayBeTransient(both, [before], leave), true);
+    assert.equal(mayBeTransient([asking("a", "stays"), pod("b", { node: "leaves" })], [before], leave), false);
+    assert.equal(mayBeTransient(both, [], leave), false);
+  });
+
   for (const [when, pods, stay, wants, left] of cases)
     it(`${left === 0 ? "has a place" : "is named"} when ${when}`, () => {
       const names = transient(pods, [before], () => wants, { stay: [stay], leave: new Set(["leaves"]) });
