@@ -124,6 +124,15 @@ describe("a node of agents that serves", () => {
       undefined,
     ],
     [
+      "another slot is empty, and the record of an older program names no slots",
+      async () => {
+        await client.patch(`${paths.configMaps}/cluster`, "merge", { data: { "slots.workers": null } });
+        node(1, false);
+      },
+      {},
+      holds,
+    ],
+    [
       "nobody was ever given the empty slot",
       async () => {
         await writeWantedSlots(client, "workers", [0, 1, 2, 3]);

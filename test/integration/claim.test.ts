@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { guest } from "../../images/contract.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { writeWantedSlots } from "../../src/clients/kubernetes/cluster-record.ts";
 import { readPoolRecord } from "../../src/clients/kubernetes/record.ts";
 import { readFile } from "../../src/clients/proxmox/agent.ts";
 import { IdentityError } from "../../src/clients/proxmox/identity.ts";
@@ -138,6 +139,8 @@ describe("claims", function () {
     const input = cluster.slot("workers", 3);
     await member(input);
     const claimed = await claim(cluster.run(), input);
+    // The update gives its slot up.
+    await writeWantedSlots(client, "workers", [0, 1, 2]);
     await retire(cluster.run(claimed), input);
     const before = await cluster.requests();
     assert.deepEqual(await release(cluster.run(claimed), input), { released: input.node });

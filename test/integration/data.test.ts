@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
+import { writeWantedSlots } from "../../src/clients/kubernetes/cluster-record.ts";
 import { findNode, isCordoned } from "../../src/clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../../src/clients/kubernetes/record.ts";
 import { listVms } from "../../src/clients/proxmox/vms.ts";
@@ -68,6 +69,7 @@ describe("steps that meet a volume on a node alone", function () {
   });
 
   it("the delete of a join refuses likewise: scale-in", async () => {
+    await writeWantedSlots(client, "workers", [0]);
     await assert.rejects(retire(cluster.run(), other()), /a volume with data is on it alone: shop\/cache-data/);
     assert.equal((await podAt(cluster, "cache", "Running")).node, other().node);
   });

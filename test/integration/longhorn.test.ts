@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Deadline } from "../../src/runtime/deadline.ts";
 import type { Kubernetes, Query } from "../../src/clients/kubernetes/client.ts";
+import { writeWantedSlots } from "../../src/clients/kubernetes/cluster-record.ts";
 import { findLonghornNode, listLonghornNodes } from "../../src/clients/kubernetes/longhorn.ts";
 import { findNode, isCordoned, nameOf } from "../../src/clients/kubernetes/nodes.ts";
 import { readPoolRecord, writeFacts } from "../../src/clients/kubernetes/record.ts";
@@ -23,6 +24,8 @@ describe("steps where Longhorn keeps data on the nodes", function () {
   before(async () => {
     cluster = await StepCluster.start("127.79");
     client = await cluster.found();
+    // Nodes leave for good here.
+    await writeWantedSlots(client, "workers", []);
     for (const slot of [0, 1]) await come(cluster.slot("workers", slot));
     for (const slot of [0, 1]) await handover(cluster.run(), cluster.slot("workers", slot));
     await startLoad(cluster.lab, { replicas: 4 });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { NodeRecord, SlotPhase } from "../../src/domain/model/types.ts";
+import { byHand, giveLabel } from "./by-hand.ts";
 import type { Stored } from "./objects.ts";
 import { Stage, stageImages } from "./stage.ts";
 
@@ -71,4 +72,32 @@ describe("a record that was restored to how it was in the middle of a rollout, i
         assert.equal(world.cluster.control.etcd.voters().length, 1);
       });
     });
+});
+
+describe("a record that names no slots, as that of an older program", function () {
+  this.timeout(60_000);
+
+  it("takes no node that stays for one that leaves: what went there has its place", async () => {
+    const stage = new Stage(stageImages(), { servers: 1, agents: 3 });
+    const { cluster, time, story } = stage.world;
+    await stage.play(async () => {
+      for (const vmid of [1100, 1102]) giveLabel(stage, stage.nameOf(vmid));
+      const pinned = { name: "pinned", minAvailable: 0, slowestEnd: 2000, claims: false, selector: byHand };
+      cluster.pods.deploy({ ...pinned, replicas: 4 });
+      await time.sleep(30_000);
+      const { objects } = cluster;
+      const leaving = stage.nameOf(1102);
+      const isEmptied = () => objects.get("nodes", leaving)?.spec?.unschedulable === true;
+      const forgotten = stage.until(isEmptied, 50).then(() => {
+        const map = objects.get("configmaps", "evergreen-system/cluster");
+        assert.ok(map);
+        const { "slots.workers": slots, ...data } = map.data as Record<string, string>;
+        assert.equal(slots, "0-1");
+        objects.put("configmaps", { ...map, data });
+      });
+      assert.equal(await stage.up({ ...stage.before, slots: 2 }), "done", stage.engine.why);
+      await forgotten;
+    });
+    assert.deepEqual(story.violations, []);
+  });
 });

@@ -50,8 +50,9 @@ export async function writeWantedServers(client: Kubernetes, pool: string, slots
 }
 
 /**
- * Which slots the last rollout of a pool wanted. A pool of agents that this program has never rolled out wants none.
- * A pool of servers that an older program has rolled out, or that was never rolled out, wants all up to their number.
+ * Which slots the last rollout of a pool wanted. Where nothing is recorded, as by an older program or after the ConfigMap was
+ * deleted, or where it cannot be read, a pool wants all of them, and of servers all up to their number: none is wanted of a
+ * pool that is said to be removed.
  */
 export async function readWantedSlots(
   client: Kubernetes,
@@ -63,22 +64,22 @@ export async function readWantedSlots(
 
 function wantedIn(data: Readonly<Record<string, string>>, pool: string, role: Role): (slot: number) => boolean {
   const slots = data[clusterKeys.slots(pool)];
-  if (role === "agent" || slots !== undefined) return (slot) => hasSlot(slots ?? "", slot);
+  if (slots !== undefined) return (slot) => hasSlot(slots, slot);
+  if (role === "agent") return () => true;
   const servers = numberAt(data, clusterKeys.servers) ?? Infinity;
   return (slot) => slot < servers;
 }
 
 /** @param slots empty: the pool is removed */
 export async function writeWantedSlots(client: Kubernetes, pool: string, slots: readonly number[]): Promise<void> {
-  const key = clusterKeys.slots(pool);
-  await writeData(client, recordMaps.cluster, { [key]: slots.length === 0 ? null : slotRanges(slots) });
+  await writeData(client, recordMaps.cluster, { [clusterKeys.slots(pool)]: slotRanges(slots) });
 }
 
 /**
  * Gives up the slots of a pool that an update does not want. Its rollout says so too, but only when its plan is new:
- * a record that was restored, or deleted, says what an earlier rollout wanted, and the deletes of the update would be
- * refused for that.
- * @param wanted the slots of the update, of which new ones wait for the rollout
+ * a record that was restored, or deleted, says what an earlier rollout wanted, or nothing, and the deletes of the update
+ * would be refused for that.
+ * @param wanted the slots of the update, of which new ones wait for the rollout where an earlier one has said anything
  */
 export async function releaseWantedSlots(
   client: Kubernetes,
@@ -88,8 +89,7 @@ export async function releaseWantedSlots(
 ): Promise<void> {
   const data = await readData(client);
   const slots = wanted.filter(wantedIn(data, pool, role));
-  const before = data[clusterKeys.slots(pool)];
-  if (slotRanges(slots) === (before ?? (role === "agent" ? "" : undefined))) return;
+  if (slotRanges(slots) === data[clusterKeys.slots(pool)]) return;
   if (role === "server") await writeWantedServers(client, pool, slots);
   else await writeWantedSlots(client, pool, slots);
 }

@@ -42,4 +42,24 @@ describe("what is recorded about the cluster as a whole", () => {
     await writeMaxUnavailable(client, "workers", 2);
     assert.equal(await readMaxUnavailable(client, "workers"), 2);
   });
+
+  const slots: [what: string, data: Record<string, string>, wanted: number[]][] = [
+    ["all, where an older program has written nothing", {}, [0, 1, 2]],
+    ["all, where it cannot be read", { "slots.workers": "0,x" }, [0, 1, 2]],
+    ["those that are named", { "slots.workers": "0-1" }, [0, 1]],
+    ["none of a pool that is said to be removed", { "slots.workers": "" }, []],
+  ];
+  for (const [what, data, wanted] of slots)
+    it(`wants of a pool of agents ${what}`, async () => {
+      await writeGoingAway(client, undefined);
+      await client.patch(`${paths.configMaps}/cluster`, "merge", { data });
+      const isWanted = await readWantedSlots(client, "workers", "agent");
+      assert.deepEqual([0, 1, 2].filter(isWanted), wanted);
+    });
+
+  it("names the slots of a pool of agents that an older program did not name, with the next update", async () => {
+    await releaseWantedSlots(client, "workers", "agent", [0, 2]);
+    const isWanted = await readWantedSlots(client, "workers", "agent");
+    assert.deepEqual([0, 1, 2].filter(isWanted), [0, 2]);
+  });
 });
