@@ -21,6 +21,7 @@ import { confirmedDestroyed } from "../domain/rollout/allocation.ts";
 import { inconsistencies } from "../domain/rollout/consistency.ts";
 import { generationOf } from "../domain/model/generation.ts";
 import type { ObservedNode, ObservedVm, ObservedPool, PoolRecord, PoolSpec } from "../domain/model/types.ts";
+import { requireRemembered } from "./strange-members.ts";
 import { requireReachableCluster, requireQuorum, explainUnreachable } from "./reachability.ts";
 
 /** A template that nodes can be cloned from. */
@@ -81,6 +82,11 @@ export async function observeCluster(pve: Proxmox, config: Config): Promise<Obse
   const nodes = adopted.size > 0 ? all.items : ours;
   const names = new Set([SERVER_POOL, ...config.pools, ...vms].map(poolName).concat(nodes.flatMap(poolLabel)));
   const records = access ? await Promise.all([...names].map((pool) => readPoolRecord(access.client, pool))) : [];
+  if (access)
+    await requireRemembered(pve, vms, {
+      ...{ cluster: config.cluster, uid: uid ?? "", server: access.server.vmid, records },
+      nodes: all.items.map((node) => ({ uuid: uuidOf(node) })),
+    });
   const memory = new Map(records.map((record) => [record.pool, record]));
   const hidden = await findHiddenVmids(pve, list, nodes, records);
   const known = vms.map((vm) => fromMemory(vm, nodes, memory.get(vm.pool)));

@@ -139,6 +139,37 @@ describe("the VMs of a cluster beside another one of its name, in virtual time",
     });
   });
 
+  it("are left alone at the first update of this version too, while they show no uid yet", async () => {
+    const stage = new Stage(stageImages(), setting);
+    const founders = forks(stage.world);
+    const { dc } = stage.world;
+    await stage.play(async () => {
+      for (const vm of oursIn(stage))
+        vm.tags = vm.tags.filter((tag) => tag !== "eg-member" && !tag.startsWith("eg-uid-"));
+      const founder = await startWithoutData(stage);
+      assert.deepEqual(founders, [founder.name]);
+      const before = oursIn(stage).map(({ name, tags, revision }) => [name, tags, revision]);
+      const unknown =
+        /3 VMs run or ran for a cluster demo that nobody knows, and the one that answers remembers none of them/;
+      for (const wish of [stage.before, stage.serversOf(1), { ...stage.before, slots: 0 }]) {
+        assert.equal(await stage.up(wish), "refused");
+        assert.match(stage.engine.why, unknown);
+        assert.match(await stage.repair(wish), unknown);
+        await wait(stage);
+      }
+      assert.deepEqual(
+        oursIn(stage).map(({ name, tags, revision }) => [name, tags, revision]),
+        before,
+      );
+      for (const { vmid, name } of oursIn(stage).filter((vm) => vm !== founder)) {
+        dc.vms.delete(vmid);
+        stage.engine.state.forgets(name);
+      }
+      assert.equal(await stage.repair(stage.before), "");
+      assert.equal(await stage.up(stage.before), "done", stage.engine.why);
+    });
+  });
+
   it("get the tag of their cluster from the first update of this version, which is all that it does", async () => {
     const stage = new Stage(stageImages(), setting);
     await stage.play(async () => {

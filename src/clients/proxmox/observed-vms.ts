@@ -63,9 +63,10 @@ async function observeVm(pve: Proxmox, vm: ListedVm, says: HostSays): Promise<Ob
         ? { running }
         : await readPower(pve, config);
     const untagged = hasMemberTag(config.tags) ? {} : { lacksMemberTag: true as const };
+    const standing = { ...(config.onBoot && { onBoot: true as const }), ...untagged };
     const { name, uuid, furtherDisks } = config;
     const disks = furtherDisks === undefined ? {} : { furtherDisks };
-    return [{ vmid, name, host: config.host, ...power, uuid, ...place, ...untagged, ...disks }];
+    return [{ vmid, name, host: config.host, ...power, uuid, ...place, ...standing, ...disks }];
   } catch (error) {
     if (silentHostOf(error) !== undefined) return [unknown(whySilent(error))];
     throw error instanceof ProxmoxError ? unreadable(vm, error) : error;

@@ -138,6 +138,8 @@ export interface ObservedVm {
   pool: string;
   slot: number;
   generation: string;
+  /** It starts with its host, as members do. @default it does not, or nobody can say */
+  onBoot?: true;
   /** It has not the tag that each start of a node gives. @default it has */
   lacksMemberTag?: true;
   /** The tag with the uid of the cluster that it was started for. @default it has none, as from an earlier version */
