@@ -46,6 +46,8 @@ export const guest = {
   kubeconfig: "/etc/rancher/rke2/rke2.yaml",
   /** Server token, on servers. Equivalent to cluster admin. */
   serverToken: "/var/lib/rancher/rke2/server/token",
+  /** Name of its member in etcd, on servers that have begun to join. */
+  member: "/var/lib/rancher/rke2/server/db/etcd/name",
 } as const;
 
 /** The entry of `units` in `image.json` that promises to act on `registriesReload`. */

@@ -3,12 +3,8 @@ import { Deadline, DeadlineError } from "../../src/runtime/deadline.ts";
 import type { Kubernetes } from "../../src/clients/kubernetes/client.ts";
 import type { ServerNode } from "../../src/clients/kubernetes/servers.ts";
 import type { SlotInput } from "../../src/steps/input.ts";
-import {
-  awaitMembers,
-  ControlPlaneRefusal,
-  readPartInEtcd,
-  requireMayJoin,
-} from "../../src/steps/cluster/control-plane.ts";
+import { awaitMembers, ControlPlaneRefusal, requireMayJoin } from "../../src/steps/cluster/control-plane.ts";
+import { findInEtcd } from "../../src/steps/cluster/own-member.ts";
 import { requireMayLeave } from "../../src/steps/cluster/leaving-etcd.ts";
 
 describe("a server that joins", () => {
@@ -27,15 +23,15 @@ describe("a server that joins", () => {
   ];
   for (const [when, servers, part] of cases)
     it(`is called ${part} when ${when}`, async () => {
-      assert.equal(await readPartInEtcd(() => Promise.resolve(servers), deadline(), own), part);
+      assert.equal((await findInEtcd(() => Promise.resolve(servers), deadline(), own))?.member ?? "none", part);
     });
 
   it("is asked for again when nobody could be asked, and nothing is disturbed when that lasts", async () => {
     let looks = 0;
     const sight = () =>
       (looks += 1) === 1 ? Promise.reject(new Error("no leader")) : Promise.resolve([server("voter")]);
-    assert.equal(await readPartInEtcd(sight, deadline(), own), "voter");
-    const blind = readPartInEtcd(() => Promise.reject(new Error("no leader")), deadline(), own);
+    assert.equal((await findInEtcd(sight, deadline(), own))?.member, "voter");
+    const blind = findInEtcd(() => Promise.reject(new Error("no leader")), deadline(), own);
     await assert.rejects(blind, (error: unknown) => {
       assert.ok(error instanceof ControlPlaneRefusal);
       assert.match(error.message, /not healthy, so nothing is disturbed: no leader/);

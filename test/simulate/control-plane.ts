@@ -1,6 +1,6 @@
 import type { Chance } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
-import { isUp, type Etcd } from "./etcd.ts";
+import { isUp, memberName, type Etcd } from "./etcd.ts";
 import type { EtcdWatcher } from "./etcd-watcher.ts";
 import { status } from "./fault-kinds.ts";
 import type { Fault } from "./faults.ts";
@@ -121,7 +121,7 @@ export class ControlPlane {
     if (call.method === "POST" && call.path === "/db/snapshot") return this.snapshot(call);
     if (call.path !== "/db/info") return status(404, "NotFound", "404 page not found");
     const members = this.etcd.members.map(({ node, address, learner, started, uuid }) => ({
-      name: started ? `${node}-${uuid.slice(0, 8)}` : "",
+      name: started ? memberName({ node, uuid }) : "",
       peerURLs: [`https://${address}:2380`],
       isLearner: learner,
     }));
@@ -144,7 +144,7 @@ export class ControlPlane {
       ? { is: "False", reason: "MemberIsLearner" }
       : { is: "True", reason: "MemberNotLearner" };
     const named = {
-      [`${prefix}/node-name`]: `${node}-${member.uuid.slice(0, 8)}`,
+      [`${prefix}/node-name`]: memberName(member),
       [`${prefix}/node-address`]: member.address,
     };
     this.cluster.nodes.setVoter(node, part.is, part.reason, (before) => ({ ...before, ...named }));

@@ -315,6 +315,27 @@ export const defects: Record<string, Defect> = {
     seen: /without the lease of the update/,
     story: "creation",
   },
+  "a step that sees no learner": {
+    plant: (world) => {
+      world.defect = (call) => {
+        const answer = world.honest(call);
+        if (call.path !== "/db/info" || call.process.name.startsWith("join-") || answer.body === undefined)
+          return answer;
+        const { members } = JSON.parse(answer.body) as { members: { isLearner: boolean }[] };
+        return { ...answer, body: JSON.stringify({ members: members.filter(({ isLearner }) => !isLearner) }) };
+      };
+    },
+    seen: /turns .* off, which is a learner of etcd/,
+    story: "update",
+    shape: (scenario) => {
+      const servers = { image: scenario.before.image, count: 3, cores: 4 };
+      const before = { ...scenario.before, servers };
+      const act = { wish: before, weather: calm, kill: undefined, blows: [], pause: 0 };
+      const grown = { ...before, servers: { ...servers, cores: 8 } };
+      const acts = [{ ...act, wish: grown, weather: { ...calm, learner: 1 } }, act];
+      return { ...scenario, servers: 3, planted: true, before, acts, siteOff: 0 };
+    },
+  },
   "an engine that takes a join for done": {
     plant: (world) => {
       world.skips = (urn) => /^demo-servers-(2-[0-9a-f]{8}-join|2-handover|verify)$/.test(urn);

@@ -64,6 +64,13 @@ export class EtcdWatcher {
     if (!learner && (upSince === undefined || !isWell)) this.given += 1;
   }
 
+  /** A machine is told to go off: a learner may get its vote after that, and nobody but an operator takes it out then. */
+  goesOff(node: string, uuid: string, by: string): void {
+    const member = this.etcd?.member(uuid);
+    if (member?.learner === true && this.elapsed() - member.since > this.reaction())
+      this.story.wrong(`${by} turns ${node} off, which is a learner of etcd`);
+  }
+
   /** A guest is given the join data of a server, for the first time or again. */
   toldToJoin(node: string, uuid: string, by: string): void {
     if (this.retired.has(uuid) && !this.deletedByHand.has(uuid))

@@ -15,7 +15,9 @@ export interface Member extends Identity {
   started: boolean;
   /** Since when it runs and is connected; undefined while it does not. */
   upSince: number | undefined;
-  /** When it was added; a learner has caught up with the leader at `readyAt`. */
+  /** When it was last connected before that; undefined while it is, or never was. */
+  upUntil?: number | undefined;
+  /** When it was added; a learner has caught up with the leader at `readyAt`, unless it is down then. */
   since: number;
   readyAt: number;
 }
@@ -118,7 +120,16 @@ export class Etcd {
     const member = this.member(uuid);
     if (member === undefined) return false;
     if (isUp(member)) return true;
-    this.put({ ...member, started: true, upSince: this.time.elapsed() });
+    const now = this.time.elapsed();
+    const { readyAt, upUntil = now } = member;
+    const isBehind = readyAt > upUntil;
+    this.put({
+      ...member,
+      started: true,
+      upSince: now,
+      upUntil: undefined,
+      readyAt: isBehind ? readyAt + now - upUntil : readyAt,
+    });
     return true;
   }
 
@@ -126,7 +137,7 @@ export class Etcd {
   stop(uuid: string): void {
     const member = this.member(uuid);
     if (!member || !isUp(member)) return;
-    this.put({ ...member, upSince: undefined });
+    this.put({ ...member, upSince: undefined, upUntil: this.time.elapsed() });
     this.lost(uuid);
   }
 
@@ -139,6 +150,9 @@ export class Etcd {
     if (this.leader !== uuid) return;
     this.leader = this.next(uuid);
     this.electionUntil = this.time.elapsed() + this.chance.between(1000, 2000);
+    // A new leader does not know how far a learner has come that is down.
+    const readyAt = (learner: Member) => Math.max(learner.readyAt, this.electionUntil);
+    this.members = this.members.map((one) => (one.learner && !isUp(one) ? { ...one, readyAt: readyAt(one) } : one));
   }
 
   private next(but: string): string {
@@ -150,7 +164,11 @@ export class Etcd {
     this.changed();
   }
 
-  /** The leader checks the learners: it promotes those that caught up and removes those that have stalled. */
+  /**
+   * The leader checks the learners: it promotes those that caught up and removes those that have stalled. Whether one
+   * that has caught up is still up does not matter: RKE2 asks for its promotion first, and etcd looks at its log alone
+   * (k3s pkg/etcd/etcd.go, trackLearnerProgress; etcd server.go, isLearnerReady).
+   */
   private tick(): void {
     if (this.ticks || this.learners().length === 0) return;
     this.ticks = true;
@@ -164,7 +182,8 @@ export class Etcd {
 
   private judge(learner: Member): void {
     const now = this.time.elapsed();
-    if (isUp(learner) && now >= learner.readyAt) this.put({ ...learner, learner: false });
+    const heard = isUp(learner) ? now : learner.upUntil;
+    if (heard !== undefined && heard >= learner.readyAt) this.put({ ...learner, learner: false });
     else if (now - learner.since > stalledAfter) this.remove(learner.uuid);
   }
 
@@ -172,6 +191,9 @@ export class Etcd {
     for (const listener of this.listeners) listener();
   }
 }
+
+/** RKE2 names a member after its Node, followed by eight hex digits of its own. */
+export const memberName = ({ node, uuid }: Pick<Identity, "node" | "uuid">): string => `${node}-${uuid.slice(0, 8)}`;
 
 export function isUp({ upSince }: Member): boolean {
   return upSince !== undefined;

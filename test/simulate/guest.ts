@@ -4,6 +4,7 @@ import { guest as files, unitOfRegistries } from "../../images/contract.ts";
 import type { Chance } from "./chance.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Vm } from "./data-centre.ts";
+import { memberName } from "./etcd.ts";
 import { database, Server } from "./server.ts";
 
 /** An image and its defect. */
@@ -102,7 +103,7 @@ export class Guest {
   plantServer(data: JoinData): void {
     this.agentUp = true;
     this.node = data["node-name"];
-    this.vm.disk.set(database, "yes");
+    this.vm.disk.set(database, memberName({ node: this.node, uuid: this.vm.uuid }));
     this.server = this.newServer();
     this.server.plant(data);
   }

@@ -3,10 +3,11 @@ import { labels } from "../../src/domain/model/formats.ts";
 import type { Chance } from "./chance.ts";
 import type { ControlPlane } from "./control-plane.ts";
 import type { Vm } from "./data-centre.ts";
+import { memberName } from "./etcd.ts";
 import type { Image, JoinData } from "./guest.ts";
 
-/** A file of a server's disk: etcd's data shows that the server was a member once. */
-export const database = "/var/lib/rancher/rke2/server/db/etcd";
+/** A file of a server's disk, beside etcd's data: it shows that the server was a member once, and of which name. */
+export const database = files.member;
 
 /** RKE2 in the VM of a server: a member of etcd, an API server, a kubelet. */
 export class Server {
@@ -97,7 +98,7 @@ export class Server {
     }
     const refusal = control.whyRefused(data) ?? control.etcd.add({ node: this.node, address: this.address, uuid });
     if (refusal === undefined) {
-      vm.disk.set(database, "yes");
+      vm.disk.set(database, memberName({ node: this.node, uuid }));
       control.watcher.joined(this.node, uuid);
       this.later(this.chance.between(1000, 4000), () => this.begin(data));
       return;
@@ -109,7 +110,7 @@ export class Server {
   /** RKE2 whose join data names no server makes a cluster of its own, whatever others there are. */
   private found(data: JoinData): void {
     const { uuid } = this.vm;
-    this.vm.disk.set(database, "yes");
+    this.vm.disk.set(database, memberName({ node: this.node, uuid }));
     this.control.watcher.founds(this.node, uuid);
     // Only one cluster is modelled: that of another founder is over before it begins.
     if (this.control.etcd.members.length > 0) return;

@@ -139,6 +139,8 @@ export class Watcher {
       this.story.wrong(`${by.name} touches VM ${vm.vmid}, which is no node of ours (${vm.owner}): ${what}`);
     const takesOut = /status\/(stop|shutdown)$/.test(what) || (what === "PUT config" && form.get("onboot") === "0");
     const tags = nodeTags(vm.tags);
+    if (/status\/(stop|shutdown)$/.test(what) && !this.teardown.takes(vm, by))
+      this.etcd.goesOff(vm.name, vm.uuid, by.name);
     if (takesOut && tags && !this.teardown.takes(vm, by))
       this.requireRight(
         tags,
@@ -218,9 +220,10 @@ export class Watcher {
     if (vm.running) this.story.wrong(`${by.name} destroys ${vm.name}, which runs`);
     const isTornDown = this.teardown.takes(vm, by);
     if (node && !isTornDown) this.story.wrong(`${by.name} destroys ${vm.name}, which is a member of the cluster`);
-    // RKE2 removes a learner that makes no progress.
-    if (!isTornDown && this.truth.cluster?.control.etcd.member(vm.uuid)?.learner === false)
-      this.story.wrong(`${by.name} destroys ${vm.name}, which is a voter of etcd`);
+    // A learner may get its vote however long it is off.
+    const member = this.truth.cluster?.control.etcd.member(vm.uuid);
+    if (!isTornDown && member)
+      this.story.wrong(`${by.name} destroys ${vm.name}, which is a ${member.learner ? "learner" : "voter"} of etcd`);
     this.etcd.destroyed(vm.uuid);
     this.onDestroyed(vm, by);
   }

@@ -12,6 +12,8 @@ import { supervisorAt } from "./urls.ts";
 export interface EtcdMember {
   /** Name of the member's Node; the host of its peer address if the member has never started. */
   node: string;
+  /** Its own name: that of its Node and eight hex digits. Undefined: it has never started. */
+  name?: string;
   learner: boolean;
   /** Whether the member has ever started. */
   started: boolean;
@@ -101,5 +103,6 @@ function memberOf({ name = "", isLearner = false, peerURLs = [] }: Record<string
   const node = name.replace(/-[0-9a-f]{8}$/, "");
   const address = String(peerURLs[0]);
   if (name === "" && !URL.canParse(address)) return undefined;
-  return { node: name === "" ? hostIn(address) : node, learner: isLearner, started: name !== "" };
+  if (name === "") return { node: hostIn(address), learner: isLearner, started: false };
+  return { node, name, learner: isLearner, started: true };
 }

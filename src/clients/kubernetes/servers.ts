@@ -19,6 +19,8 @@ export interface ServerNode extends Server {
   /** The node's slot; undefined: the node is not ours. */
   slot: string | undefined;
   kubelet: string;
+  /** Name of its member in etcd, where the members were read. Undefined: it has none, or one that has never started. */
+  memberName?: string | undefined;
 }
 
 /**
@@ -34,10 +36,10 @@ export async function readServersAndMembers(
   const known = new Set(labelled.map(({ name }) => name));
   const others = members.filter(({ node }) => !known.has(node));
   const rest = await Promise.all(others.map((member) => readUnlabelled(access, member, signal)));
-  return [...labelled, ...rest].map((server) => ({
-    ...server,
-    member: partOf(members.find(({ node }) => node === server.name)),
-  }));
+  return [...labelled, ...rest].map((server) => {
+    const found = members.find(({ node }) => node === server.name);
+    return { ...server, member: partOf(found), ...(found?.name !== undefined && { memberName: found.name }) };
+  });
 }
 
 /** A member whose Node has not the label of a server: somebody has removed it, or there is no Node. */

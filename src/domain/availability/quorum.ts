@@ -9,6 +9,7 @@
  * - It refuses to add a member while a voter is not connected ("unhealthy cluster"): with 1 of 4 dead every add fails.
  * - It lets a healthy voter leave at 3 healthy of 4, and refuses only after that: its check keeps quorum, not a margin.
  * - It lets a dead voter leave as long as the others have quorum, and a learner always.
+ * - It promotes a learner whose log has caught up, whether or not that one still runs.
  *
  * What is checked in addition, because tools that relied on etcd's check lost clusters
  * - Cluster API's rule: voters that are healthy after a change >= floor(voters after it / 2) + 1, where a new member
@@ -40,6 +41,12 @@ export interface Server {
   /** Whether its Node exists in the cluster. */
   node: boolean;
 }
+
+/**
+ * Longest time, in seconds, until a learner is a voter or out of etcd: RKE2's leader looks every 15 s, promotes one that has
+ * caught up, and removes one without progress for five minutes (k3s pkg/etcd/etcd.go).
+ */
+export const learnerSeconds = 360;
 
 /** The number of healthy voters that etcd needs out of so many voters. */
 export function quorumOf(voters: number): number {

@@ -2,11 +2,12 @@
  * The resources that a pool declares in a run and what each of them waits for, as data. The program turns them into
  * Pulumi resources (components/pool.ts); the simulation carries out the same data.
  */
+import { learnerSeconds } from "../availability/quorum.ts";
 import { startSeconds } from "../availability/starting.ts";
 import type { BackupPolicy } from "../backup/snapshot.ts";
 import { longestDying } from "../drain/drain.ts";
 import { isAdopted } from "../model/generation.ts";
-import { environmentOf, variables, type Site, type Timeouts } from "../model/step-environment.ts";
+import { environmentOf, variables, type Site } from "../model/step-environment.ts";
 import type { KeptVm, PlacedNode, PlacedPool, PlacedSlot } from "../model/types.ts";
 import type { Registries } from "../model/registries.ts";
 import { order, type SlotOrder } from "./order.ts";
@@ -225,7 +226,7 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
       deleteVerb: "release",
       // The plan identifies VMs by names and tags, which a copy has too.
       madeVm: name,
-      limits: claimLimits(site.timeouts),
+      limits: claimLimits(args),
     },
     {
       // Its delete decommissions the node if it still is a member: scale-in, removed pool, leftover of a failed run.
@@ -238,9 +239,9 @@ function nodeResources(args: GraphArgs, node: PlacedNode, beforeVm: string[], be
       // A server's join turns off other servers that have join data already, decommissions a dead predecessor, and
       // waits for the control plane before and after its own join. An agent's waits until an incomplete one may go.
       limits: {
-        update: lease + 2 * agent + shutdown + 4 * gate + join + retirementSeconds(site.timeouts),
+        update: lease + 2 * agent + shutdown + 4 * gate + join + retirementSeconds(args),
         // The control plane is healthy before, and what it evicts runs elsewhere then.
-        delete: 2 * gate + retirementSeconds(site.timeouts) + startSeconds(site.timeouts),
+        delete: 2 * gate + retirementSeconds(args) + startSeconds(site.timeouts),
       },
     },
   ];
@@ -264,7 +265,7 @@ function handoverOf(args: GraphArgs, { slot, handover }: SlotOrder, gates: reado
     rollout: poolName(args, "rollout"),
     // Before each the control plane is healthy; what was evicted finds a place, and starts.
     limits: {
-      update: leaving * (2 * timeouts.gate + retirementSeconds(timeouts)) + timeouts.gate + startSeconds(timeouts),
+      update: leaving * (2 * timeouts.gate + retirementSeconds(args)) + timeouts.gate + startSeconds(timeouts),
     },
   };
 }
@@ -284,7 +285,7 @@ function gateOf(args: GraphArgs, joins: readonly string[]): StepResource[] {
 function verify(args: GraphArgs, after: string[]): StepResource {
   const { plan, site } = args;
   // Slots that are given up may hold incomplete nodes, which leave one after the other.
-  const leaving = plan.leaving.length * (3 * site.timeouts.gate + retirementSeconds(site.timeouts));
+  const leaving = plan.leaving.length * (3 * site.timeouts.gate + retirementSeconds(args));
   return {
     ...poolStep(args, "verify", after),
     limits: { update: site.timeouts.gate + plan.strategy.soakSeconds + leaving },
@@ -317,7 +318,7 @@ function keptResources(args: GraphArgs, kept: KeptVm): PoolResource[] {
       verb: "retain",
       deleteVerb: "release",
       environment: planned ? environmentOf(slotFacts(args, planned)) : {},
-      limits: claimLimits(args.site.timeouts),
+      limits: claimLimits(args),
       frozen: true,
     },
   ];
@@ -338,21 +339,24 @@ const claimName = ({ name }: { name: string }): string => `${name}-claim`;
 const joinName = ({ name }: { name: string }): string => `${name}-join`;
 const handoverName = (args: GraphArgs, slot: number): string => poolName(args, `${slot}-handover`);
 
-function claimLimits(timeouts: Timeouts): { update: number; delete: number } {
+function claimLimits(args: GraphArgs): { update: number; delete: number } {
+  const { timeouts } = args.site;
   return {
     update: timeouts.agent + timeouts.lease,
-    delete: timeouts.gate + retirementSeconds(timeouts) + startSeconds(timeouts),
+    delete: timeouts.gate + retirementSeconds(args) + startSeconds(timeouts),
   };
 }
 
 /** Longest time to decommission a node, in seconds. */
-function retirementSeconds({ lease, gate, storage, drain, volumes, shutdown }: Timeouts): number {
+function retirementSeconds({ site, plan: { role } }: GraphArgs): number {
+  const { lease, gate, storage, drain, volumes, shutdown } = site.timeouts;
   // Only with Longhorn: until another node takes replicas, until they are rebuilt, and until Longhorn's node is
   // deleted.
   const longhorn = gate + storage + gate;
   // A lock of Proxmox on the VM: before the node is disturbed, and before it is powered off.
   const locks = gate + drain;
-  // A voter that does not serve gets the time to.
-  const vote = gate;
+  // A voter that does not serve gets the time to; and the join of a server without a Node ends before it is turned off, and
+  // after that.
+  const vote = gate + (role === "server" ? 2 * (learnerSeconds + gate) : 0);
   return lease + longestDying + locks + vote + longhorn + drain + volumes + shutdown;
 }

@@ -29,6 +29,11 @@ export function isRemovedFromEtcd(log: string): boolean {
   return log.includes("member has been permanently removed");
 }
 
+/** Whether etcd has a member of the server's name, which is another machine: RKE2 refuses a taken name (k3s-io/k3s#4025). */
+export function isNameTaken(log: string): boolean {
+  return log.includes("duplicate node name found");
+}
+
 /**
  * What RKE2 lacks from outside of its machine, from the last such message of the log. Its own image: the registry may be
  * away, or refuse more pulls for a while (rancher/rke2#3244, #4666). An address of a family that the cluster has: no

@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import { serverVms, type Access } from "../../clients/kubernetes/access.ts";
 import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
-import { mayBeCalled, readMembers } from "../../clients/kubernetes/etcd-members.ts";
+import { readMembers } from "../../clients/kubernetes/etcd-members.ts";
 import { readServerToken } from "../../clients/kubernetes/server-token.ts";
 import { readServers, readServersAndMembers, type ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isCalled, isHostSilent, listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
@@ -14,7 +14,6 @@ import {
   whyMembersAreNot,
   whyServerMayNotJoin,
 } from "../../domain/availability/quorum.ts";
-import type { NodeAddresses } from "../../domain/model/types.ts";
 import { whyAgentMayNotJoin } from "../../domain/versions/versions.ts";
 import type { ClusterInput, SlotInput } from "../input.ts";
 import type { StepContext } from "../context.ts";
@@ -92,32 +91,6 @@ export async function awaitHealthyControlPlane(
       ? refused({ what: `the control plane is not healthy, so nothing is disturbed: ${why}` })
       : error;
   });
-}
-
-/** Which part this server has in etcd; waits until the members can be read. A learner may have its address only. */
-export async function readPartInEtcd(
-  probe: ServerProbe,
-  deadline: Deadline,
-  { node, ...addresses }: Pick<SlotInput, "node" | keyof NodeAddresses>,
-): Promise<ServerNode["member"]> {
-  let why = "";
-  const servers = deadline.poll(
-    500,
-    () =>
-      probe(deadline.signal()).catch((error: unknown) => {
-        if (why === "" || !deadline.passed) why = messageOf(error);
-        return undefined;
-      }),
-    () => why,
-  );
-  const known = await servers.catch((error: unknown) => {
-    throw error instanceof DeadlineError
-      ? refused({ what: `the control plane is not healthy, so nothing is disturbed: ${why}` })
-      : error;
-  });
-  const names = mayBeCalled(addresses, node);
-  const own = known.filter(({ name, member }) => member !== "none" && names.includes(name));
-  return own.find(({ name }) => name === node)?.member ?? own[0]?.member ?? "none";
 }
 
 /**

@@ -6,7 +6,6 @@ import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { awaitControllers } from "../../clients/kubernetes/controllers.ts";
 import { drain } from "../../clients/kubernetes/eviction.ts";
-import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { proveGone } from "../../clients/kubernetes/gone.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { readMembersRetrying } from "../../clients/kubernetes/etcd-members.ts";
@@ -18,7 +17,7 @@ import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import type { Node } from "../../clients/kubernetes/types.ts";
 import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
 import { requireUnprotected } from "../../clients/proxmox/destroy.ts";
-import { proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
+import type { ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { unmark } from "../../clients/proxmox/marks.ts";
 import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
@@ -37,11 +36,11 @@ import { requireDataMayGo, sayData } from "./data.ts";
 import { refresh, type Decommissioning, type DepartingNode } from "./departing-nodes.ts";
 import { isKnownDead, turnOffDead } from "./dead-node.ts";
 import { requireMayDrain } from "./forecast.ts";
-import { isVoterOf, lastLook, StandingChanged, uncordoned } from "./last-look.ts";
+import { lastLook, partIn, StandingChanged, uncordoned } from "./last-look.ts";
 import { requireChangeable, switchOff } from "./power-off.ts";
-import { powerOn } from "./power-on.ts";
 import { attemptQuietly, type StepContext } from "../context.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
+import { watchJoin } from "./unfinished-join.ts";
 import { resumeServing, stepDownAdopted, stepDown } from "./step-down.ts";
 import { connect } from "../cluster/connect.ts";
 
@@ -100,12 +99,27 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
         ? await refresh(given.access.client, found)
         : found;
   // A server without a Node counts too: it may be a member of etcd already, also when it has lost its power since.
-  const mayBeMember = departing.role === "server" && (departing.node !== undefined || running || !isRetired(departing));
+  const mayBeMember =
+    departing.role === "server" &&
+    (departing.node !== undefined || departing.vm !== undefined || !isRetired(departing));
   const options = mayBeMember ? { ...given, access: await connectWithout(departing, given) } : given;
   const { access, input, context } = options;
   const { node, name } = departing;
   const probe = mayBeMember ? await probeMembers(context, input, access, readMembersRetrying) : undefined;
+  const lookAgain = async (why: string) => {
+    const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
+    if (until.passed) throw until.error(why);
+    say(`${why}: it is looked at once more`);
+    await decommission(await refresh(access.client, found), given, until);
+  };
   // What may take long comes before the observations that decide.
+  const join = probe && node === undefined ? await watchJoin(departing, probe, options) : undefined;
+  try {
+    await join?.awaitEnd();
+  } catch (error) {
+    await lookAgain(standingChanged(error));
+    return;
+  }
   if (probe && node && running) await requireControllers(context, input, access.client);
   const dead = node !== undefined && running && (await isKnownDead(node, options));
   const seen = node && !isReady(node) ? await findNode(access.client, name) : node;
@@ -118,7 +132,7 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   // A node that is dead was waited for, and one that is off does not come.
   const look = probe && canMove ? probeLeaving(departing, options, probe) : probe;
   const servers = look && (await look(context.stop));
-  const member = servers && (node ? isMemberOf(servers, name) : isVoterOf(servers, name));
+  const member = servers && (node ? isMemberOf(servers, name) : partIn(servers, departing) === "voter");
   if (servers && member) await requireMayLeave(access.client, departing, servers, given.isUnreplaced === true);
   if (vm && (node || isMember(departing.own))) await requireDataMayGo(departing, options, vm.fresh);
   const drains = node !== undefined && running && !dead && member !== false;
@@ -135,12 +149,6 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   await mayBegin();
   // Its first observations are old when a later one had to wait for an answer.
   if (!isFresh(asked)) await mayBegin();
-  const lookAgain = async (why: string) => {
-    const until = again ?? new Deadline(`${name} to stay as it is`, input.site.timeouts.gate, context.stop);
-    if (until.passed) throw until.error(why);
-    say(`${why}: it is looked at once more`);
-    await decommission(await refresh(access.client, found), given, until);
-  };
   const before = standing(running, seen);
   const now = isFresh(since) ? before : await readStanding(departing, options);
   if (before !== now) {
@@ -152,21 +160,20 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   else if (vm && node) await requireDataMayGo(departing, options);
   // Before a dead server is turned off: its etcd may have a vote still that the others need, and votes for its removal.
   const after = node && probe && look && member ? await leaveEtcd(departing, node, { probe, look }, options) : access;
-  const mayGetVote = node === undefined && member === false ? probe : undefined;
-  const decided = { departing, isDrained: drains, probe: mayGetVote };
+  const decided = { departing, isDrained: drains, probe };
   const held = { ...options, access: after, fence: lastLook(decided, { ...options, client: after.client }) };
   try {
     if (vm && dead) await turnOffDead(vm, departing, held);
     await options.fence.check();
     // Recorded before the guest is wiped: the outcome of that may never be known, and its Node looks Ready for a while.
     if (node) await recordRetired(after.client, departing);
-    if (vm && !dead) await switchOff(vm, running, departing.expected, held);
+    if (vm && !dead) await switchOff(vm, running, departing.expected, { ...held, wipes: join === undefined });
+    // It may have joined while it shut down.
+    if (vm) await join?.awaitEnd("off");
   } catch (error) {
-    if (!(error instanceof StandingChanged)) throw error;
-    await lookAgain(error.message);
+    await lookAgain(standingChanged(error));
     return;
   }
-  if (vm && mayGetVote) await requireStillNoVote(vm, departing, mayGetVote, held);
   await options.fence.check();
   await deleteNode(after.client, name, node?.metadata?.uid);
   if (node && probe) await awaitRemoved(name, after, options, member === true);
@@ -198,23 +205,10 @@ async function findChangeableVm(
 const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
   servers.some((server) => server.name === name && server.member !== "none");
 
-/**
- * Looks at etcd once more when a server without a Node is off: the request to turn it off and its vote may have crossed.
- * Such a voter is started again, so that it can be taken out.
- */
-async function requireStillNoVote(
-  vm: ListedVm,
-  { name, expected }: DepartingNode,
-  probe: ServerProbe,
-  { context, access: { client } }: Manner,
-): Promise<void> {
-  if (expected.uuid === undefined || !isVoterOf(await probe(context.stop), name)) return;
-  await powerOn(context, await proveVm(context.pve, vm.host, expected), await readClusterUid(client));
-  throw new ControlPlaneRefusal({
-    what: `${name} has become a voter of etcd while it was turned off, and is started again`,
-    where: `VM ${expected.vmid} on ${vm.host}`,
-    todo: 'wait until it is Ready, then run pulumi up again: it is taken out of etcd first. If it does not come back: docs/recovery.md, "A server did not get through its join"',
-  });
+/** Why a node is looked at once more. */
+function standingChanged(error: unknown): string {
+  if (!(error instanceof StandingChanged)) throw error;
+  return error.message;
 }
 
 const isRetired = ({ own }: DepartingNode): boolean => own?.phase === "retired";

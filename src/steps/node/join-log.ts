@@ -4,7 +4,7 @@ import { say } from "../../runtime/log.ts";
 import { guest } from "../../../images/contract.ts";
 import { readFile } from "../../clients/proxmox/agent.ts";
 import type { VmConfig } from "../../clients/proxmox/vms.ts";
-import { clockErrorIn, isRemovedFromEtcd, whatIsMissing } from "../../domain/rollout/join-log.ts";
+import { clockErrorIn, isNameTaken, isRemovedFromEtcd, whatIsMissing } from "../../domain/rollout/join-log.ts";
 import type { StepContext } from "../context.ts";
 import { unjudged } from "./attribution.ts";
 import { ImageFault, NeverRegistered } from "./verdict.ts";
@@ -31,6 +31,7 @@ export async function readJoinLog(context: StepContext, vm: VmConfig, error: unk
   // A node that registered and is not Ready in time is the image's fault only if the log shows no other cause.
   if (isRemovedFromEtcd(end.join("\n"))) return removed(vm, error);
   if (!(error instanceof NeverRegistered)) return error;
+  if (isNameTaken(end.join("\n"))) return unjudged(error, "etcd has a member of its name, which is another machine");
   const off = clockErrorIn(end.join("\n"), now);
   if (off !== undefined) return wrongClock(vm, off, error);
   const missing = whatIsMissing(end.join("\n"));

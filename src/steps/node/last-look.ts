@@ -1,17 +1,19 @@
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
+import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { findNode, isReady } from "../../clients/kubernetes/nodes.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isRunning } from "../../clients/proxmox/vms.ts";
 import { UserError } from "../../runtime/errors.ts";
-import { ControlPlaneRefusal, type ServerProbe } from "../cluster/control-plane.ts";
+import type { ServerProbe } from "../cluster/control-plane.ts";
+import { inEtcd } from "../cluster/own-member.ts";
 import { allFences, type StepContext } from "../context.ts";
 import type { DepartingNode } from "./departing-nodes.ts";
 
 /*
  * The last look at a node before its machine is turned off. Its guest, a thaw and a lock of Proxmox are waited for after
- * the node was looked at, up to the time of a drain each, and the node may become another one meanwhile: a learner gets its
- * vote, a node without a Node registers and gets pods, a dead one comes back.
+ * the node was looked at, up to the time of a drain each, and the node may become another one meanwhile: a server gets into
+ * etcd, a node without a Node registers and gets pods, a dead one comes back.
  */
 
 /** A node is not any more what it was when it was decided to turn it off; it is looked at once more. */
@@ -34,7 +36,8 @@ export function lastLook(
   const { name, role, vm } = departing;
   const check = async () => {
     if (departing.node === undefined) {
-      if (probe) await requireNoVote(name, probe, context);
+      if (probe && partIn(await probe(context.stop), departing) !== "none")
+        throw new StandingChanged(`${name} is in etcd by now`);
       if (await findNode(client, name)) throw new StandingChanged(`${name} has a Node by now`);
       return;
     }
@@ -50,23 +53,9 @@ export function lastLook(
   return allFences(fence, { check, requireOwned: () => fence.requireOwned() });
 }
 
-/**
- * Whether the server is a voter. RKE2 removes a learner whose Node never came, but only an operator removes a voter.
- */
-export const isVoterOf = (servers: readonly ServerNode[], name: string): boolean =>
-  servers.some((server) => server.name === name && server.member === "voter");
-
-/**
- * Keeps a server without a Node on that had no vote when it was looked at, and has got one since: only an operator removes
- * a voter that is off and has no Node.
- */
-async function requireNoVote(name: string, probe: ServerProbe, { stop }: StepContext): Promise<void> {
-  if (!isVoterOf(await probe(stop), name)) return;
-  throw new ControlPlaneRefusal({
-    what: `${name} is not turned off: it has become a voter of etcd just now`,
-    where: "etcd's members",
-    todo: "run pulumi up again: it is taken out of etcd first",
-  });
+/** What etcd has of a server without a Node: a member that has never started goes by its address. */
+export function partIn(servers: readonly ServerNode[], { name, own }: DepartingNode): ServerNode["member"] {
+  return inEtcd(servers, mayBeCalled(own ?? {}, name))?.member ?? "none";
 }
 
 /** The error for a node whose cordon somebody has lifted: pods come to it that nobody evicts. */

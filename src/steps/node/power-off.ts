@@ -18,15 +18,23 @@ const NOBODY_RECORDED = "it runs, and nobody recorded its SMBIOS uuid";
 const IF_LEFT =
   "if it is a server of ours, made by a first creation that ended before there was a cluster, shut it down in Proxmox, then run pulumi up again";
 
+interface SwitchOff {
+  context: StepContext;
+  fence: Fence;
+  input: ClusterInput;
+  wipes?: boolean;
+}
+
 /**
  * Wipes the guest and turns its VM off, after proving that the VM is ours.
  * @param options.fence checked after every wait: that of its lease, and what has decided that the node is turned off
+ * @param options.wipes false for a server that etcd may get while it shuts down: it could not come back. @default true
  */
 export async function switchOff(
   vm: ListedVm,
   running: boolean,
   expected: ExpectedVm,
-  { context, fence, input }: { context: StepContext; fence: Fence; input: ClusterInput },
+  { context, fence, input, wipes = true }: SwitchOff,
 ): Promise<void> {
   // Name and tags prove nothing. But for the first server, no VM of ours runs before its uuid was recorded.
   if (expected.uuid === undefined) {
@@ -36,7 +44,7 @@ export async function switchOff(
   const config = await withAgent(expected.name, context.stop, async () => {
     await fence.check();
     const proved = await proveVm(context.pve, vm.host, expected);
-    if (running) await wipe(context, proved);
+    if (running && wipes) await wipe(context, proved);
     return proved;
   }).catch(async (error: unknown) => {
     if (!(error instanceof DeadlineError)) throw error;

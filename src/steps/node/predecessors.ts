@@ -2,6 +2,7 @@ import { messageOf } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import { DrainError } from "../../clients/kubernetes/eviction.ts";
+import { readClusterUid } from "../../clients/kubernetes/cluster-uid.ts";
 import { mayBeCalled, readMembersRetrying } from "../../clients/kubernetes/etcd-members.ts";
 import { hasBeenInEtcd } from "../../clients/kubernetes/etcd.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
@@ -23,6 +24,7 @@ import { readOrder } from "./join-data.ts";
 import type { Joining } from "./node-view.ts";
 import { StandingChanged } from "./last-look.ts";
 import { powerOff } from "./power-off.ts";
+import { powerOn } from "./power-on.ts";
 import { decommissionBrokenOff, decommissionNode } from "./decommission.ts";
 import { withLease, slotLease, disruptionLeases, type StepContext } from "../context.ts";
 import { connectThroughPeers, requireReachable } from "../cluster/connect.ts";
@@ -113,13 +115,14 @@ async function holdBack(
   const probe = await probeMembers(context, input, access, readMembersRetrying);
   const isIn = async (node: NodeRecord) =>
     (await probe(context.stop)).some(({ name }) => mayBeCalled(node, node.name).includes(name));
+  const clusterUid = await readClusterUid(access.client);
   for (const one of record.nodes) {
     const { name, slot, vmid, phase } = one;
     // The list has no name for a VM on a silent host: the request to that host then fails, and no server is removed.
     const vm = vms.find((listed) => listed.vmid === vmid && (listed.name ?? name) === name);
     const mayHaveBeenTold = name !== input.node && (phase === "made" || phase === "failed");
     if (!mayHaveBeenTold || vm === undefined || (await isIn(one))) continue;
-    const keepOut = async (fence: Fence) => await turnOffIfTold(context, input, { one, vm, fence }, isIn);
+    const keepOut = async (fence: Fence) => await turnOffIfTold(context, input, { one, vm, fence, clusterUid }, isIn);
     if (slot === input.slot) await keepOut(own);
     else await withLease(context, access, slotLease({ pool: input.pool, slot }), input.site.timeouts.lease, keepOut);
   }
@@ -130,12 +133,13 @@ interface Told {
   vm: ListedVm;
   /** Fence of the node's slot. */
   fence: Fence;
+  clusterUid: string;
 }
 
 async function turnOffIfTold(
   context: StepContext,
   input: SlotInput,
-  { one, vm, fence }: Told,
+  { one, vm, fence, clusterUid }: Told,
   isIn: (one: NodeRecord) => Promise<boolean>,
 ): Promise<void> {
   const { name, vmid, uuid, slot } = one;
@@ -154,6 +158,10 @@ async function turnOffIfTold(
     await check();
     say(`${name} ${why}. It is turned off${slot === input.slot ? "" : " until its turn comes"}`);
     await powerOff(context, config, true, { site: input.site, fence: { check } });
+    if (!(await isIn(one))) return;
+    // It has joined while it shut down, and gets its vote whether or not it is off.
+    await powerOn(context, await proveVm(context.pve, config.host, { vmid, name, uuid, tags: [] }), clusterUid);
+    say(`${name} has got into etcd while it shut down, and is started again`);
   } catch (error) {
     if (!(error instanceof StandingChanged)) throw error;
     say(`${error.message}, and stays on`);

@@ -24,12 +24,12 @@ import {
   settleDeadline,
   isOnlyUnhealthyServer,
   only,
-  readPartInEtcd,
   requireMayJoin,
   requireSkew,
   explainNotAdmitted,
   type ServerProbe,
 } from "../cluster/control-plane.ts";
+import { findInEtcd, isOwnMember, nameTaken } from "../cluster/own-member.ts";
 import { Disturbance } from "../cluster/disturbance.ts";
 import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
 import { bootRecord, hasRestarted, recordRestart } from "../node/boot.ts";
@@ -233,7 +233,7 @@ async function admitAgent(
 
 /**
  * Lets a server join etcd; one member joins or leaves at a time. A server that is a voter already, as after a power
- * cut, is only waited for: its return changes no membership, so the other servers need not be healthy for it, and their
+ * cut, and not only has the name of one, is only waited for: its return changes no membership, so the other servers need not be healthy for it, and their
  * decommissioning may wait for it (simulation seed 771964). A new server has joined when all servers agree on the
  * members and it serves at its own address.
  */
@@ -244,13 +244,16 @@ async function admitServer(context: StepContext, input: SlotInput, joining: Join
   return await withLease(context, joining.access, disruptionLeases(input), input.site.timeouts.lease, async () => {
     const access = await removeDead(context, input, joining);
     const probe = await probeMembers(context, input, access);
-    const part = await readPartInEtcd(probe, settleDeadline(context, input), input);
-    const isBack = part === "voter";
+    const found = await findInEtcd(probe, settleDeadline(context, input), input);
+    const isOwn = found !== undefined && (arrival.isMember || (await isOwnMember(context, input.site, vm, found)));
+    if (found?.member === "voter" && !isOwn) throw nameTaken(vm, found);
+    const isBack = found?.member === "voter";
     // Nothing that is waited for brings it back.
     if (arrival.isMember && !isBack && view.node === undefined) throw deletedServer(vm);
-    if (part === "none" && (arrival.isMember || hasBeenInEtcd(view.node))) throw removedServer(vm);
-    const settled = () =>
-      awaitHealthyControlPlane(probe, settleDeadline(context, input), mayBeCalled(input, input.node));
+    if (found === undefined && (arrival.isMember || hasBeenInEtcd(view.node))) throw removedServer(vm);
+    // A learner of another machine has to go first, as any other.
+    const itself = found === undefined || isOwn ? mayBeCalled(input, input.node) : [];
+    const settled = () => awaitHealthyControlPlane(probe, settleDeadline(context, input), itself);
     const others = isBack ? [] : await settled();
     if (!isBack) requireMayJoin(input, others);
     // The check above may be a minute old by then: that is how long a lost answer of Proxmox is waited for.

@@ -17,6 +17,8 @@ import { isRunning, listVms, requireSight, type ListedVm } from "../../clients/p
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
+import { probeMembers, settleDeadline } from "../cluster/control-plane.ts";
+import { findInEtcd } from "../cluster/own-member.ts";
 import { claimedBefore } from "../node/claimed.ts";
 import type { SlotInput } from "../input.ts";
 import { departingNode, refresh, type DepartingNode } from "../node/departing-nodes.ts";
@@ -112,7 +114,7 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
   const departing = withState(context, input, departingNode(input, input.generation, { vm, ...view }));
   const running = vm !== undefined && !isKnownOff(vm, departing) && (await isRunning(context.pve, vm));
   const isOut = departing.node === undefined && !running;
-  if (isOut && departing.own?.phase === "retired") {
+  if (isOut && departing.own?.phase === "retired" && !(await isInEtcd(context, input, found))) {
     if (departing.own.displaced === undefined || (await isGoingAway(context, input, found))) return;
     await withLease(context, access, slotLease(input), input.site.timeouts.lease, () =>
       awaitLeft(context, input, found),
@@ -153,6 +155,16 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
     );
     await awaitLeft(context, input, found);
   });
+}
+
+/**
+ * Whether etcd has a server that was retired, and whose VM is off: somebody may have started it since. Not asked once the
+ * cluster is going away.
+ */
+async function isInEtcd(context: StepContext, input: SlotInput, found: Found): Promise<boolean> {
+  if (input.role !== "server" || found.vm === undefined || (await isGoingAway(context, input, found))) return false;
+  const probe = await probeMembers(context, input, found.access);
+  return (await findInEtcd(probe, settleDeadline(context, input), input)) !== undefined;
 }
 
 /** Waits until what the node's retirement has evicted runs elsewhere, unless the cluster goes away as a whole. */
