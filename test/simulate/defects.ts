@@ -7,6 +7,7 @@ import { isPodReady, nodeOf } from "./pods.ts";
 import { imageOf, registriesOf, type Blow, type Scenario } from "./scenario.ts";
 import { withoutSigns } from "./site-off.ts";
 import type { StoryKind } from "./simulate.ts";
+import { teardownDefects } from "./teardown-defects.ts";
 import type { World } from "./world.ts";
 import type { Answer, Call } from "./wire.ts";
 
@@ -23,6 +24,7 @@ export interface Defect {
 }
 
 export const defects: Record<string, Defect> = {
+  ...teardownDefects,
   "a drain that deletes pods": {
     plant: replacing(isEviction, (call, honest) => ({
       ...honest({ ...call, method: "DELETE", path: call.path.replace(/\/eviction$/, ""), body: "" }),
