@@ -15,6 +15,7 @@ import { toolchain } from "../tools/index.ts";
 import { exitCodes } from "./up.ts";
 import { prepareEngine } from "./pre-update.ts";
 import { keepEncryption } from "./encryption.ts";
+import { keepImageFolders } from "./image-folders.ts";
 import { EngineSide, noteStarted } from "../src/recovery/engine-side.ts";
 import { lastGood, rollbackMessage, type Update } from "./history.ts";
 import { runChild } from "./run-child.ts";
@@ -58,6 +59,7 @@ export async function rollback(options: Options): Promise<number> {
     const project = join(tree, relative(top.trim(), process.cwd()));
     await symlink(join(process.cwd(), "node_modules"), join(project, "node_modules"));
     await keepEncryption(project, options.stack);
+    await keepImageFolders(project, options.stack, process.cwd());
     if (!options.preview)
       await prepareEngine(options.stack, new EngineSide(options.stack, tools.pulumi, environment), environment);
     const code = await carryOut(project, options, tools.pulumi, environment);

@@ -2,7 +2,8 @@ import { show } from "../src/runtime/log.ts";
 import { leaseNames } from "../src/domain/model/formats.ts";
 import type { Command } from "commander";
 import { asUserError } from "../src/runtime/errors.ts";
-import { renderClusterPlan, planPools } from "../src/program/cluster-plan.ts";
+import { planPools } from "../src/program/cluster-plan.ts";
+import { runWords } from "../src/program/plan-images.ts";
 import { observedPool, type ObservedCluster } from "../src/observe/observed-cluster.ts";
 import { forecastDrains } from "../src/program/drains.ts";
 import { planLocalData } from "../src/program/local-data.ts";
@@ -36,7 +37,7 @@ export function statusCommand(program: Command): void {
           const planned = planPools(config, observed);
           const places = chooseVmHosts(config, observed, planned, await readCandidateHosts(site.pve, config));
           const withData = await planLocalData(config, observed, planned, places);
-          return renderClusterPlan(await forecastDrains(config, observed, withData));
+          return runWords(observed, await forecastDrains(config, observed, withData));
         });
         if (outdated.length > 0) show(`registries:\n${outdated.join("\n")}\n`);
         show(`the next update:\n${words}`);

@@ -1,11 +1,10 @@
 import { File } from "@muhlba91/pulumi-proxmoxve/download/file.js";
 import type { local } from "@pulumi/command";
 import type { ComponentResource, CustomResourceOptions, Output, ProviderResource, Resource } from "@pulumi/pulumi";
-import { baseFileOf } from "../src/config/bake-order.ts";
-import { imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
+import { baseFileIn, imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
 import { longestBake } from "../src/domain/images/bake-waits.ts";
 import { longestProof, type ProofOrder } from "../src/domain/images/proof.ts";
-import { variables } from "../src/domain/model/step-environment.ts";
+import { NOTHING_DUE, variables } from "../src/domain/model/step-environment.ts";
 import { step } from "./step.ts";
 
 /** What a golden image declares. The uuid of the template is known once it is baked. */
@@ -31,7 +30,7 @@ export function bakeSteps(
   const { bake } = order;
   const image = imageOf(bake);
   const options = { ...(provider && { provider }), ...(keeps && { retainOnDelete: true }) };
-  const due: Record<string, string> = dueSince === undefined ? {} : { [variables.due]: dueSince };
+  const due: Record<string, string> = keeps ? { [variables.due]: dueSince ?? NOTHING_DUE } : {};
   const frozen = keeps && dueSince === undefined ? { frozen: true as const } : {};
   const baked = step(
     { name: image, verb: "bake", limits: { update: longestBake() }, ...frozen },
@@ -55,8 +54,8 @@ export function bakeSteps(
 const bases = new Map<string, File>();
 
 /** The base image in the storage. A file that is there already counts when it has the right content. */
-function baseImage({ definition, place }: BakeOrder, options: CustomResourceOptions): File {
-  const fileName = baseFileOf(definition.base);
+function baseImage({ definition, place, base }: BakeOrder, options: CustomResourceOptions): File {
+  const fileName = baseFileIn({ base });
   const key = `${place.host}/${place.imageStorage}/${fileName}`;
   const known = bases.get(key);
   if (known) return known;

@@ -2,13 +2,13 @@ import { readBakeVmWhole } from "../clients/proxmox/bake-vm.ts";
 import type { Proxmox } from "../clients/proxmox/client.ts";
 import { silentHostOf } from "../clients/proxmox/errors.ts";
 import type { ListedVm } from "../clients/proxmox/vms.ts";
-import { stackBakes, type StackBake } from "../config/bake-order.ts";
+import type { StackBake } from "../config/bake-order.ts";
 import type { Config } from "../config/config.ts";
-import { imageOf, templateTagsOf } from "../domain/images/bake.ts";
+import { imageOf, rke2OfTemplate } from "../domain/images/bake.ts";
 import type { ImageState } from "../domain/images/bake-plan.ts";
 import { nextStep } from "../domain/images/bake-step.ts";
 import { UserErrors, type Problem } from "../runtime/errors.ts";
-import { rke2Of, type Image } from "./observed-cluster.ts";
+import type { Image } from "./observed-cluster.ts";
 
 /** An image that the stack bakes itself, as it is found. */
 export interface ObservedBake extends StackBake {
@@ -29,6 +29,8 @@ export async function observeBakes(
 ): Promise<ObservedBake[]> {
   const { images } = config;
   if (images?.bakes === undefined) return [];
+  // Loading what reads definitions takes longer than a look at most clusters.
+  const { stackBakes } = await import("../config/bake-order.ts");
   const problems: Problem[] = [];
   const found = stackBakes(config, process.cwd()).map(async (own): Promise<ObservedBake> => {
     const seen = await observeBake(pve, own, { list, images, now });
@@ -74,7 +76,7 @@ export function withBakes(images: ReadonlyMap<string, Image>, bakes: readonly Ob
     const name = imageOf(bake);
     const { vmid, place } = bake;
     const others = (images.get(name)?.templates ?? []).filter((template) => template.vmid !== vmid);
-    const rke2 = rke2Of(templateTagsOf(bake)) ?? "";
+    const rke2 = rke2OfTemplate(bake);
     return [[name, { name, rke2, templates: [...others, { vmid, host: place.host }] }]];
   });
   return new Map([...images, ...missing]);

@@ -1,4 +1,3 @@
-import { getProject, getStack } from "@pulumi/pulumi";
 import { requireBakeToken } from "../clients/proxmox/bake-token.ts";
 import type { Config } from "../config/config.ts";
 import { imageOf, templateOptionsOf } from "../domain/images/bake.ts";
@@ -10,7 +9,7 @@ import type { ObservedCluster } from "../observe/observed-cluster.ts";
 import type { Clone } from "../observe/templates.ts";
 import { UserErrors } from "../runtime/errors.ts";
 import { programVersion } from "../runtime/project.ts";
-import { newSlots, poolPlans, type ClusterPlan } from "./cluster-plan.ts";
+import { newSlots, poolPlans, renderClusterPlan, type ClusterPlan } from "./cluster-plan.ts";
 
 type Bakes = Pick<ObservedCluster, "bakes">;
 
@@ -55,22 +54,34 @@ export async function requireDueBakes(
   if (problems.length > 0) throw new UserErrors(problems);
 }
 
-/** What is declared of the images that the stack bakes. */
-export function plannedImages({ bakes = [] }: Bakes, { images }: Pick<Config, "images">): PlannedImage[] {
+/**
+ * What is declared of the images that the stack bakes.
+ * @param stackName asked only when there are some: the name of the stack with its project's
+ */
+export function plannedImages(
+  { bakes = [] }: Bakes,
+  { images }: Pick<Config, "images">,
+  stackName: () => string,
+): PlannedImage[] {
   const dueSince = new Date().toISOString();
   return bakes.map((one) => ({
     order: {
       bake: one.bake,
       vmid: one.proofVmid,
       records: images?.records ?? "",
-      builder: { stack: `${getProject()}/${getStack()}`, version: programVersion() },
+      builder: { stack: stackName(), version: programVersion() },
     },
     ...(isDue(one) ? { dueSince } : {}),
   }));
 }
 
-/** What the run does for images, in words. */
-export function imageWords({ bakes = [] }: Bakes, clusterPlan: ClusterPlan): string[] {
+/** The plan of a run as lines for the operator: what it does for images, and then pool by pool. */
+export const runWords = (observed: Bakes, clusterPlan: ClusterPlan): string[] => [
+  ...imageWords(observed, clusterPlan),
+  ...renderClusterPlan(clusterPlan),
+];
+
+function imageWords({ bakes = [] }: Bakes, clusterPlan: ClusterPlan): string[] {
   const made = poolPlans(clusterPlan).flatMap(({ pool }) =>
     newSlots(clusterPlan, pool).map(({ generation }) => ({ pool, image: generation.spec.image })),
   );

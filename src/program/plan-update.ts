@@ -1,4 +1,4 @@
-import { log, runtime } from "@pulumi/pulumi";
+import { getProject, getStack, log, runtime } from "@pulumi/pulumi";
 import { Proxmox } from "../clients/proxmox/client.ts";
 import { backupPolicy, stepSite, type Config } from "../config/config.ts";
 import { placementsOf } from "../config/placement.ts";
@@ -10,9 +10,8 @@ import { noteDeclared, noteEngine } from "../runtime/engine-notes.ts";
 import { engineBehind } from "../runtime/process-identity.ts";
 import { refuseFlagsOfEngine } from "../runtime/refused-flags.ts";
 import { bundle } from "../../tools/bundle.mjs";
-import { renderClusterPlan } from "./cluster-plan.ts";
 import { poolArgs } from "./place-nodes.ts";
-import { imageWords, plannedImages } from "./plan-images.ts";
+import { plannedImages, runWords } from "./plan-images.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { lockCluster } from "./update-lock.ts";
 import { redact } from "../runtime/log.ts";
@@ -69,7 +68,7 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
   };
   // Of a removed pool, only nodes and VMs that cannot be removed in this run are declared.
   const left = removed.filter(({ kind, slots, kept }) => kind !== "remove" || slots.length + kept.length > 0);
-  const images = plannedImages(prepared.observed, config);
+  const images = plannedImages(prepared.observed, config, () => `${getProject()}/${getStack()}`);
   return {
     cluster,
     site: stepSite(config),
@@ -79,6 +78,6 @@ export function plannedCluster(config: Config, prepared: Prepared): PlannedClust
     pools: [...pools, ...left].map(planned),
     generations: Object.fromEntries([controlPlane, ...pools].map(({ pool, wanted }) => [pool, wanted?.id])),
     // The record has what guests and nodes have said.
-    words: [...imageWords(prepared.observed, clusterPlan), ...renderClusterPlan(clusterPlan)].map(redact),
+    words: runWords(prepared.observed, clusterPlan).map(redact),
   };
 }

@@ -1,5 +1,6 @@
 import { connectToBake } from "../clients/proxmox/bake-token.ts";
-import { bake } from "./verbs/bake.ts";
+import { NOTHING_DUE, variables } from "../domain/model/step-environment.ts";
+import { bake, bakedBefore } from "./verbs/bake.ts";
 import { claim } from "./verbs/claim.ts";
 import { gate } from "./verbs/gate.ts";
 import { guard, unguard } from "./verbs/guard.ts";
@@ -35,8 +36,13 @@ export const verbs: Record<string, Verb> = {
   handover: (context, environment) => handover(context, readSlotInput(environment)),
   verify: (context, environment) => verify(context, readPoolInput(environment)),
   guard: (context, environment) => guard(context, readGuardInput(environment)),
-  bake: (context, environment) => bake({ ...context, pve: connectToBake(environment) }, readBakeOrder(environment)),
+  bake: async (context, environment) => {
+    const order = readBakeOrder(environment);
+    if (environment[variables.due] === NOTHING_DUE) return bakedBefore(order);
+    return await bake({ ...context, pve: connectToBake(environment) }, order);
+  },
   prove: async (context, environment) => {
+    if (environment[variables.due] === NOTHING_DUE) return bakedBefore(readProofOrder(environment).bake);
     // What signs takes longer to load than all other steps.
     const [{ prove }, { readSigningKey }] = await Promise.all([
       import("./verbs/prove.ts"),

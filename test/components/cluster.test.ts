@@ -101,7 +101,7 @@ describe("a cluster whose stack bakes its images", () => {
     for (const step of ["", "-proof"]) {
       assert.deepEqual(of(`fresh-${version}${step}`), { due: "2026-08-01T00:00:00.000Z", ignoreChanges: [] });
       const { due, ignoreChanges } = of(`settled-${version}${step}`);
-      assert.deepEqual([due, ignoreChanges], [undefined, ["create", "update", "environment"]]);
+      assert.deepEqual([due, ignoreChanges], ["never", ["create", "update", "environment"]]);
     }
   });
 

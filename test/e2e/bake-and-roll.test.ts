@@ -13,7 +13,7 @@ const first = "lab-image-v1.0.0";
 const second = "lab-image-v1.1.0";
 
 describe("a stack that bakes its images, end to end", function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let site: Site;
   const sign = { EVERGREEN_IMAGE_KEY: key.privateKey };
   const update = ["up", "--yes", "--skip-preview", "--stack", "dev"];
@@ -83,6 +83,8 @@ describe("a stack that bakes its images, end to end", function () {
       /bake lab-image-v1\.0\.0 \(definition sha256:[0-9a-f]{16}, VM 9500 on pve1\), prove it, then roll workers/,
     );
     assert.match(output, /image ubuntu-24\.04-rke2-v1\.0\.0 -> lab-image-v1\.0\.0/);
+    const status = await site.evergreen("status", "--stack", "dev");
+    assert.match(status.output, /bake lab-image-v1\.0\.0 \(definition .*\), prove it, then roll workers/);
     assert.deepEqual(await remains(), { templates: [], others: [] });
   });
 
@@ -124,6 +126,8 @@ describe("a stack that bakes its images, end to end", function () {
     const again = await up({ EVERGREEN_BAKE_API_TOKEN: undefined }, "--expect-no-changes");
     assert.equal(again.code, 0, again.output);
     assert.deepEqual(await site.vms("workers"), after);
+    await site.expect(0, "refresh", "--yes", "--skip-preview", "--stack", "dev");
+    assert.equal((await up(sign, "--expect-no-changes")).code, 0);
     const state = await site.expect(0, "stack", "export", "--stack", "dev");
     const [, secretPart = "-"] = key.privateKey.split("\n");
     assert.ok(!state.includes(secretPart), "the key is not in the state");
@@ -161,6 +165,20 @@ describe("a stack that bakes its images, end to end", function () {
     assert.equal((await up(sign, "--expect-no-changes")).code, 0);
   });
 
+  it("goes back to an image whose record was written after the commit that names it", async () => {
+    const ran = await site.evergreen("rollback", "--stack", "dev", "--yes");
+    assert.equal(ran.code, 0, ran.output);
+    assert.ok(!ran.output.includes("bake, stage"), ran.output);
+    const workers = await site.vms("workers");
+    const { vms } = await site.lab.status;
+    assert.deepEqual(
+      vms.filter(({ name }) => workers.includes(name)).map(({ image }) => image),
+      [first, first],
+    );
+    const forward = await up();
+    assert.equal(forward.code, 0, forward.output);
+  });
+
   it("does not prove anew what somebody has edited, and makes no node of it", async () => {
     const before = await site.vms("workers");
     await withBakeToken((baker) => baker.pve("PUT", "nodes/pve1/qemu/9501/config", { cores: "8" }));
@@ -180,5 +198,23 @@ describe("a stack that bakes its images, end to end", function () {
     const { templates, others } = await remains();
     assert.deepEqual([templates.toSorted(), others], [[first, second], []]);
     assert.deepEqual(await site.vms("workers"), before);
+  });
+
+  it("takes images over that are there already, without a key, and proves nothing anew", async () => {
+    await list("v1.0.0", "v1.1.0");
+    const { code, output } = await up({});
+    assert.equal(code, 0, output);
+    assert.doesNotMatch(output, /is booted twice/);
+    await site.configure({ "pools.0.rollout": 1 });
+    const refused = await up();
+    assert.match(refused.output, /the configuration of the template was edited after it was recorded/);
+    await site.configure({ "pools.0.rollout": undefined });
+  });
+
+  it("destroys its nodes, and no template", async () => {
+    await site.expect(0, "destroy", "--yes", "--skip-preview", "--stack", "dev");
+    const { templates, others } = await remains();
+    assert.deepEqual([templates.toSorted(), others], [[first, second], []]);
+    assert.deepEqual([await site.vms("servers"), await site.vms("workers")], [[], []]);
   });
 });

@@ -3,6 +3,9 @@ import type { BakeOrder } from "../../src/domain/images/bake.ts";
 import { PUBLIC_SOURCES } from "../../src/domain/images/user-data.ts";
 import { UserError, UserErrors } from "../../src/runtime/errors.ts";
 import { redact } from "../../src/runtime/log.ts";
+import { templateNameOf } from "../../src/domain/images/definition.ts";
+import type { StepContext } from "../../src/steps/context.ts";
+import { verbs } from "../../src/steps/verbs.ts";
 import { readBakeOrder } from "../../src/steps/image/order.ts";
 import { connectToBake } from "../../src/clients/proxmox/bake-token.ts";
 import { definitionFixture, sha } from "../support/image-definition.ts";
@@ -57,6 +60,29 @@ describe("the order of a bake", () => {
         (error) => error instanceof UserErrors && says.test(error.message),
       );
     });
+});
+
+describe("the steps of an image with which a run has nothing to do", () => {
+  it("ask nobody, need no token and no key, and say which template it is", async () => {
+    const nobody = { stop: new AbortController().signal } as StepContext;
+    const said = { image: "storage-v1.2.0", digest: order.digest, vmid: 9100, host: "pve1", uuid: "" };
+    const image = templateNameOf(order.definition);
+    const never = { EVERGREEN_DUE: "never" };
+    assert.deepEqual(await verbs.bake?.(nobody, { ...asVariable(order), ...never }), { ...said, image });
+    const builder = { stack: "evergreen/dev", version: "0.1.0" };
+    const proof = { bake: order, uuid: "", vmid: 9101, records: "records", builder };
+    const asked = { EVERGREEN_PROOF: JSON.stringify(proof), ...never };
+    assert.deepEqual(await verbs.prove?.(nobody, asked), { ...said, image });
+  });
+
+  it("are asked for the token in any other case", async () => {
+    const nobody = { stop: new AbortController().signal } as StepContext;
+    for (const due of [{}, { EVERGREEN_DUE: "2026-08-01T00:00:00.000Z" }])
+      await assert.rejects(
+        async () => verbs.bake?.(nobody, { ...asVariable(order), ...due }),
+        /EVERGREEN_BAKE_API_TOKEN is not set/,
+      );
+  });
 });
 
 describe("the token of bakes", () => {

@@ -102,9 +102,16 @@ export const vmNameOf = (order: Pick<BakeOrder, "definition">): string => `bake-
 /** Tags of the VM until it is the template: no rollout takes it for one. */
 export const BAKE_TAGS: readonly string[] = [vmTags.ours, imageTags.bake].toSorted();
 
+/** The version of RKE2 of the template, as its tags say it: Proxmox has them in small letters. */
+export const rke2OfTemplate = ({ definition }: Pick<BakeOrder, "definition">): string =>
+  definition.rke2.version.toLowerCase();
+
 /** Tags of the template. */
-export const templateTagsOf = ({ definition }: Pick<BakeOrder, "definition">): string[] =>
-  [vmTags.ours, imageTags.image, `${imageTags.rke2}${definition.rke2.version.toLowerCase()}`].toSorted();
+export const templateTagsOf = (order: Pick<BakeOrder, "definition">): string[] =>
+  [vmTags.ours, imageTags.image, `${imageTags.rke2}${rke2OfTemplate(order)}`].toSorted();
+
+/** Name of the file of the base image in its storage. */
+export const baseFileIn = ({ base }: Pick<BakeOrder, "base">): string => base.slice(base.indexOf("/") + 1);
 
 /** Name of the CD of a bake. It has the digest of the image, so that a CD of another one is never taken for it. */
 export const cdNameOf = ({ vmid, digest }: Pick<BakeOrder, "vmid" | "digest">): string =>

@@ -135,6 +135,9 @@ export const variables = {
   imageKey: "EVERGREEN_IMAGE_KEY",
 } as const;
 
+/** Value of `variables.due` for an image with which a run has nothing to do: its steps then look at nothing and ask nobody. */
+export const NOTHING_DUE = "never";
+
 /** The variables whose values the engine keeps as secrets. */
 export const secretVariables: ReadonlySet<string> = new Set([variables.registries, variables.imageKey]);
 

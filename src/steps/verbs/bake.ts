@@ -23,3 +23,12 @@ export async function bake({ pve, stop }: Pick<StepContext, "pve" | "stop">, ord
   const { digest } = notedBake(notes) ?? order;
   return { image: imageOf(order), digest, vmid: order.vmid, host, uuid };
 }
+
+/**
+ * What the steps of an image say when the run has nothing to do with it, and the state of the engine does not have them yet:
+ * the template was there before, and whoever clones it has its record checked. The uuid is not known.
+ */
+export function bakedBefore(order: BakeOrder): Baked {
+  const { digest, vmid, place } = order;
+  return { image: imageOf(order), digest, vmid, host: place.host, uuid: "" };
+}
