@@ -85,7 +85,7 @@ export class Play {
     if (registries) registriesCheck(world, this.engine.clusterPlan, registries);
     const { allowDestroy, localVolumes } = this.scenario;
     // Data on the VMs goes with the cluster, and the watchers of data know nothing of a destroy.
-    const hasData = localVolumes !== undefined || [...world.dc.vms.values()].some(({ attached }) => attached.size > 0);
+    const hasData = localVolumes !== undefined || this.hasAddedDisks();
     if (allowDestroy === true && !hasData) await endWithDestroy(world, this.engine);
   }
 
@@ -99,6 +99,11 @@ export class Play {
     );
     this.established = scenario.planted;
     this.promise();
+  }
+
+  /** Whether somebody has attached a disk to a VM: it is kept when its node leaves. */
+  private hasAddedDisks(): boolean {
+    return [...this.world.dc.vms.values()].some(({ attached }) => attached.size > 0);
   }
 
   /** Ends all faults, and waits until everything is healthy again. */
@@ -126,7 +131,8 @@ export class Play {
     const { world } = this;
     this.wanted.change(act.wish);
     // A kept VM that is in no state is another matter: nothing but its data would have to move, and no repair moves that.
-    const mayImport = this.scenario.localVolumes === undefined && act.wish.others === undefined && !this.isCreation();
+    const mayKeep = this.scenario.localVolumes !== undefined || this.hasAddedDisks();
+    const mayImport = !mayKeep && act.wish.others === undefined && !this.isCreation();
     if (mayImport) await this.wanted.mayImport();
     // Nobody goes back to a time before there was a cluster.
     if (!this.isCreation()) this.wanted.keepState();
