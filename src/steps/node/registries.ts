@@ -98,11 +98,11 @@ export async function applyRegistries(
   const { digest } = filesOf(registries);
   await withAgent(vm.name, stop, async () => {
     await proveVm(pve, vm.host, { ...vm, tags: [] });
-    await mayRestart();
     // Of an earlier attempt, or of this one, whose answer was lost.
     if ((await readLoaded(pve, vm)) === digest) return;
     await writeFile(pve, vm, guest.registriesFailed, "");
     await writeFile(pve, vm, guest.registriesLoaded, "");
+    await mayRestart();
     await writeFile(pve, vm, guest.registriesReload, digest);
   });
   const deadline = new Deadline(`RKE2 of ${vm.name} to start with its registries`, seconds, stop);
