@@ -239,14 +239,14 @@ function placed(
 }
 
 /**
- * Whether no node serves in the slot. In that of a server its owner's voter counts, and without an owner that of any node. In
- * an agent's slot another node may stand in or have joined already, and a node that was judged failed may have owned the
- * slot before.
+ * Whether no node serves in the slot. In that of a server its owner's voter counts, and without an owner, or when its Node is
+ * gone and so its voter, that of any node. In an agent's slot another node may stand in or have joined already, and a node
+ * that was judged failed may have owned the slot before.
  */
 function isSlotDown(role: Role, { owner, members }: SlotState, replaces: readonly Member[]): boolean {
   const wasJudged = role === "agent" && members.some(({ record }) => record?.phase === "failed");
   if (owner === undefined && replaces.length === 0 && !wasJudged) return false;
-  return role === "agent" || owner === undefined ? !members.some(isHealthy) : !isHealthy(owner);
+  return role === "agent" || owner?.node === undefined ? !members.some(isHealthy) : !isHealthy(owner);
 }
 
 /**

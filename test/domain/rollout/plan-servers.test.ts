@@ -160,6 +160,27 @@ describe("plan of a control plane", () => {
     ]);
   });
 
+  it("gives a slot without a voter one before that of an owner out of etcd, whose voter stands in (edits, seed 133033621)", () => {
+    const held = (isOut: boolean): Held[] => [
+      { slot: 0, spec: A, phase: "handedOver", well: false, node: !isOut },
+      { slot: 0, spec: C, phase: "made" },
+      { slot: 0, spec: B, phase: "made", well: false },
+      { slot: 1, spec: A, phase: "handedOver" },
+      { slot: 2, spec: A, phase: "handedOver", well: false, node: false },
+    ];
+    const joins = (isOut: boolean) =>
+      planned(servers(B), world(held(isOut), [...PROVED_A, [C, "rolling"], [B, "rolling"]]))
+        .words.filter((line) => line.includes("after"))
+        .map((line) => line.replace(/: .*?; /, ": "));
+    assert.deepEqual(joins(true), [
+      "  slot 0: handed over after slot 2",
+      "  slot 1: joins after slot 0",
+      "  slot 2: joins after the new node of slot 0",
+    ]);
+    // As long as etcd has the owner, nobody else gets in before it is out.
+    assert.deepEqual(joins(false), ["  slot 1: joins after slot 2", "  slot 2: joins after slot 0"]);
+  });
+
   it("begins with a fallen server that stays, too", () => {
     const state = world([...settled(A, 3), { slot: 0, spec: B, phase: "joined" }], PROVED_A);
     const nodes = state.observed.nodes.map((node) => (node.name === nameOf(2, A) ? { ...node, ready: false } : node));
