@@ -1,6 +1,13 @@
 import { File } from "@muhlba91/pulumi-proxmoxve/download/file.js";
 import type { local } from "@pulumi/command";
-import type { ComponentResource, CustomResourceOptions, Output, ProviderResource, Resource } from "@pulumi/pulumi";
+import {
+  runtime,
+  type ComponentResource,
+  type CustomResourceOptions,
+  type Output,
+  type ProviderResource,
+  type Resource,
+} from "@pulumi/pulumi";
 import { baseFileIn, imageOf, type BakeOrder } from "../src/domain/images/bake.ts";
 import { longestBake } from "../src/domain/images/bake-waits.ts";
 import { longestProof, type ProofOrder } from "../src/domain/images/proof.ts";
@@ -50,13 +57,21 @@ export function bakeSteps(
   );
 }
 
-/** The base images of this program: several images may begin with the same one. */
-const bases = new Map<string, File>();
+/** The base images of each stack of this process: several images may begin with the same one. */
+const basesByStack = new WeakMap<Resource, Map<string, File>>();
+
+function basesOfThisStack(): Map<string, File> {
+  const stack = runtime.getStackResource();
+  const known = (stack && basesByStack.get(stack)) ?? new Map<string, File>();
+  if (stack) basesByStack.set(stack, known);
+  return known;
+}
 
 /** The base image in the storage. A file that is there already counts when it has the right content. */
 function baseImage({ definition, place, base }: BakeOrder, options: CustomResourceOptions): File {
   const fileName = baseFileIn({ base });
   const key = `${place.host}/${place.imageStorage}/${fileName}`;
+  const bases = basesOfThisStack();
   const known = bases.get(key);
   if (known) return known;
   const file = new File(

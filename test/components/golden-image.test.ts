@@ -38,6 +38,13 @@ describe("a golden image", () => {
     assert.equal(inputs.fileName, "noble-20260725-d1940f7d69d34335.qcow2");
   });
 
+  it("shares its base image within a stack, and not with another one of the process", async () => {
+    const again = await graphOf(() => {
+      for (const vmid of [9100, 9101]) new GoldenImage(`image-${vmid}`, { ...args, vmid, proofVmid: vmid + 50 });
+    });
+    assert.equal(again.resources.filter(({ name }) => name === base).length, 1);
+  });
+
   it("gives its step an order that the step reads, with paths from the program's folder on", () => {
     const { inputs } = graph.named(image);
     assert.deepEqual([inputs.create, inputs.update, inputs.delete], ["bake", "bake", undefined]);

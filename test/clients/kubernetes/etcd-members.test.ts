@@ -7,7 +7,7 @@ describe("members of etcd as RKE2's supervisor lists them", () => {
   it("are named after their Nodes, and after their address while they have not started", () => {
     const unstarted = { ID: 2, peerURLs: ["https://10.0.0.2:2380"], isLearner: true };
     assert.deepEqual(parseMembers(JSON.stringify({ members: [voter, unstarted] })), [
-      { node: "demo-servers-0-aaaaaaaa", learner: false, started: true },
+      { node: "demo-servers-0-aaaaaaaa", name: voter.name, learner: false, started: true },
       { node: "10.0.0.2", learner: true, started: false },
     ]);
   });

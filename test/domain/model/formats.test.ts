@@ -120,6 +120,7 @@ describe("what outlives a run", () => {
       "/etc/rancher/rke2/config.yaml",
       "/etc/rancher/rke2/rke2.yaml",
       "/var/lib/rancher/rke2/server/token",
+      "/var/lib/rancher/rke2/server/db/etcd/name",
     ]);
     assert.deepEqual(exitCodes, { done: 0, failed: 1, paused: 10, held: 11, rolledBack: 12 });
   });
