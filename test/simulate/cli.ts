@@ -19,12 +19,12 @@ import { weatherKinds } from "./weather/storms.ts";
 
 /** With --runs: plays that many seeds, from S on, on both cores. Without: prints the story of one seed, line by line. */
 const usage =
-  'npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--story KIND] [--report FILE] [--adversary]';
+  'npm run test:simulate -- [--runs N] [--seed S] [--strike "REQUEST: FAULT"] [--weather KIND] [--story KIND] [--heavy] [--report FILE] [--adversary]';
 const { values } = readArguments();
 const seed = Number(values.seed ?? freshSeed());
 const runs = Number(values.runs ?? (values.seed === undefined ? 2000 : 1));
 if (!Number.isInteger(seed) || !Number.isInteger(runs) || runs < 1) refuse("--runs and --seed are whole numbers");
-const { weather } = values;
+const { weather, heavy } = values;
 if (weather !== undefined && !weatherKinds.some(({ name }) => name === weather))
   refuse(`--weather is none of these: ${weatherKinds.map(({ name }) => name).join("; ")}`);
 const story = storyKinds.find((one) => one === values.story);
@@ -35,10 +35,10 @@ print(`${runs} runs from seed ${seed}`);
 const began = performance.now();
 const played = await (runs === 1
   ? tell()
-  : playMany({ kind, seed, runs, weather, story, workers: Number(values.workers) }));
+  : playMany({ kind, seed, runs, weather, story, heavy, workers: Number(values.workers) }));
 const seconds = Math.round((performance.now() - began) / 100) / 10;
 
-const empty = emptyIn(played, { kind, runs, weather, story });
+const empty = emptyIn(played, { kind, runs, weather, story, heavy });
 if (runs > 1) for (const line of tableOf(played.coverage)) print(line);
 for (const cell of empty) print(`never struck: ${cell}`);
 for (const wrong of played.wrong) {
@@ -60,7 +60,7 @@ process.exitCode = count + empty.length === 0 ? 0 : 1;
 /** Plays one seed and prints every line of its story. */
 async function tell(): Promise<Played> {
   const strike = values.strike === undefined ? undefined : strikeOf(values.strike);
-  const play: Play = { seed, weather, story, strike };
+  const play: Play = { seed, weather, story, heavy, strike };
   const told = true;
   const result = await (kind === "adversary"
     ? adversary(seed, { told })
@@ -83,6 +83,7 @@ function readArguments() {
       options: {
         ...options,
         adversary: { type: "boolean", default: false },
+        heavy: { type: "boolean", default: false },
         workers: { type: "string", default: "2" },
       },
     });

@@ -2,12 +2,13 @@ import { calm } from "./faults.ts";
 import type { Chance } from "./chance.ts";
 import type { Image } from "./guest.ts";
 import { strategyOf, type Act, type OtherPool, type Scenario, type Wish } from "./scenario.ts";
+import type { Severity } from "./severity.ts";
 
 /**
  * Turns a scenario into one of several pools whose configuration is edited between runs, most of which do not end: a
  * later run has to go on from whatever an earlier one has left of something else.
  */
-export function editsOf(chance: Chance, scenario: Scenario, images: readonly Image[]): Scenario {
+export function editsOf(chance: Chance, scenario: Scenario, images: readonly Image[], severity: Severity): Scenario {
   const image = images[0]?.name ?? "";
   const servers = { image, count: chance.pick([1, 3, 5]), cores: 4, replaceOnlyServer: true };
   const others = ["db", "gpu"].slice(0, chance.between(0, 2)).map((name, index): OtherPool => {
@@ -21,7 +22,7 @@ export function editsOf(chance: Chance, scenario: Scenario, images: readonly Ima
   let wish = before;
   for (let act = chance.between(2, 5); act > 0; act -= 1) {
     for (let edit = chance.between(1, 3); edit > 0; edit -= 1) wish = edited(chance, wish, gone, images);
-    acts.push(actOf(chance, wish));
+    acts.push(actOf(chance, wish, severity.edits));
   }
   return { ...scenario, servers: servers.count, before, planted: true, localVolumes: undefined, acts };
 }
@@ -86,22 +87,22 @@ function putBack(others: readonly OtherPool[], gone: OtherPool[]): OtherPool[] {
   return pool === undefined || others.some(({ first }) => first === pool.first) ? [...others] : [...others, pool];
 }
 
-function actOf(chance: Chance, wish: Wish): Act {
+function actOf(chance: Chance, wish: Wish, { blows, more }: Severity["edits"]): Act {
   const kill = {
     request: chance.between(1, 700),
     side: chance.pick(["before", "after"] as const),
     what: chance.pick(["tree", "tree", "engine", "step", "interrupt"] as const),
   };
   const blow = {
-    what: "power cut" as const,
+    what: more === undefined ? ("power cut" as const) : chance.pick(more.whats),
     whom: chance.pick(["servers", "workers"] as const),
     after: "start" as const,
     at: chance.between(0, 240_000),
   };
   return {
     wish,
-    weather: { ...calm },
-    blows: chance.happens(0.3) ? [blow] : [],
+    weather: { ...calm, ...(more && { aim: chance.pick(more.aims) }) },
+    blows: chance.happens(blows) ? [blow] : [],
     kill: chance.happens(0.75) ? kill : undefined,
     pause: chance.pick([0, 1000, 30_000, 60_000]),
   };

@@ -15,6 +15,8 @@ export interface Play {
   weather?: string | undefined;
   /** The kind of story. @default the seed decides */
   story?: StoryKind | undefined;
+  /** Whether more befalls it at once than usually. */
+  heavy?: boolean | undefined;
 }
 
 /** A play with violations. */
@@ -45,6 +47,8 @@ export interface Plays {
   weather?: string | undefined;
   /** The kind of every story. @default each seed decides */
   story?: StoryKind | undefined;
+  /** Whether more befalls every story at once than usually. */
+  heavy?: boolean | undefined;
 }
 
 /** With fewer runs, a cell that was not struck proves nothing. */
@@ -56,10 +60,10 @@ const triesPerGap = 3;
  * Plays the seeds, split over the workers. In a campaign of CI size, each kind of fault that never struck a kind of
  * request is then requested by name, in seeds that make such a request.
  */
-export async function playMany({ kind, seed, runs, workers, weather, story }: Plays): Promise<Played> {
-  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, weather, story }));
+export async function playMany({ kind, seed, runs, workers, ...manner }: Plays): Promise<Played> {
+  const plays = Array.from({ length: runs }, (_, index): Play => ({ seed: seed + index, ...manner }));
   const all = await playAll(kind, plays, workers);
-  if (!isCampaign({ kind, runs, weather, story })) return all;
+  if (!isCampaign({ kind, runs, ...manner })) return all;
   for (let round = 0; round < triesPerGap; round += 1) {
     const gaps = gapsOf(all.coverage);
     const more = gaps.flatMap(({ request, fault, seeds }): Play[] => {
@@ -78,16 +82,16 @@ export function emptyIn({ coverage }: Played, plays: Campaign): string[] {
   return isCampaign(plays) ? emptyOf(coverage, triesPerGap) : [];
 }
 
-type Campaign = Pick<Plays, "kind" | "runs" | "weather" | "story">;
+type Campaign = Pick<Plays, "kind" | "runs" | "weather" | "story" | "heavy">;
 
-function isCampaign({ kind, runs, weather, story }: Campaign): boolean {
-  return kind === "simulate" && runs >= ciRuns && weather === undefined && story === undefined;
+function isCampaign({ kind, runs, weather, story, heavy = false }: Campaign): boolean {
+  return kind === "simulate" && runs >= ciRuns && weather === undefined && story === undefined && !heavy;
 }
 
 /** The command that prints the story of a play. */
-export function commandOf({ seed, strike, weather, story }: Play, kind: Kind): string {
+export function commandOf({ seed, strike, weather, story, heavy = false }: Play, kind: Kind): string {
   const asked = strike ? ` --strike "${strike.request}: ${strike.fault}"` : "";
-  const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}${story === undefined ? "" : ` --story ${story}`}`;
+  const more = `${asked}${weather === undefined ? "" : ` --weather "${weather}"`}${story === undefined ? "" : ` --story ${story}`}${heavy ? " --heavy" : ""}`;
   return `npm run test:simulate -- --seed ${seed}${more}${kind === "adversary" ? " --adversary" : ""}`;
 }
 
@@ -132,10 +136,11 @@ export function resultOf(played: Played, play: Play, result: Result): void {
   if (result.violations.length > 0) played.wrong.push({ ...play, violations: result.violations });
 }
 
-export function optionsOf({ strike, weather, story }: Play): Omit<SimulateOptions, "told"> {
+export function optionsOf({ strike, weather, story, heavy }: Play): Omit<SimulateOptions, "told"> {
   return {
     ...(strike === undefined ? {} : { strike }),
     ...(weather === undefined ? {} : { weather }),
     ...(story === undefined ? {} : { story }),
+    ...(heavy === undefined ? {} : { heavy }),
   };
 }

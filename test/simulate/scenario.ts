@@ -6,6 +6,7 @@ import type { Image } from "./guest.ts";
 import type { Kill } from "./killer.ts";
 import type { LocalVolumes } from "./local-volumes.ts";
 import type { Workload } from "./pods.ts";
+import type { Severity } from "./severity.ts";
 import { zones, type ZonalVolumes } from "./zonal-volumes.ts";
 
 /** What an operator may change between two runs. */
@@ -95,7 +96,7 @@ export function imagesOf(chance: Chance): Image[] {
   return [imageOf(0, undefined), imageOf(1, fault), imageOf(2, undefined)];
 }
 
-export function scenarioOf(chance: Chance, images: readonly Image[]): Scenario {
+export function scenarioOf(chance: Chance, images: readonly Image[], severity: Severity): Scenario {
   const rolls = chance.pick(["agents", "agents", "agents", "servers", "servers", "both"] as const);
   const slots = rolls === "agents" ? chance.between(1, 5) : chance.between(1, 2);
   const first = images[0]?.name ?? "";
@@ -103,12 +104,12 @@ export function scenarioOf(chance: Chance, images: readonly Image[]): Scenario {
   const before: Wish = { image: first, slots, rollout: 0, servers: { image: first, count, cores: 4 } };
   const acts: Act[] = [];
   let wish: Wish = before;
-  const runs = chance.between(1, rolls === "agents" ? 3 : 2);
+  const runs = chance.between(...severity.acts[rolls === "agents" ? "agents" : "others"]);
   for (let act = 0; act < runs; act += 1) {
     if (rolls !== "servers")
       wish = act === 0 ? { ...wish, image: images[1]?.name ?? "" } : nextWish(chance, wish, images);
     if (rolls !== "agents") wish = nextServers(chance, wish, images, act);
-    acts.push(actOf(chance, wish, rolls));
+    acts.push(actOf(chance, wish, rolls, severity));
   }
   return {
     servers: count,
@@ -189,7 +190,7 @@ function nextServers(chance: Chance, wish: Wish, images: readonly Image[], act: 
   return { ...wish, servers: { ...servers, image } };
 }
 
-function actOf(chance: Chance, wish: Wish, rolls: "agents" | "servers" | "both"): Act {
+function actOf(chance: Chance, wish: Wish, rolls: "agents" | "servers" | "both", severity: Severity): Act {
   const what = chance.pick(["tree", "tree", "engine", "step", "plugin", "interrupt"] as const);
   // A node is cloned and configured by one request each, and its predecessor is destroyed by one.
   const latest = what === "plugin" ? 3 * wish.slots : 40 + 60 * wish.slots + (rolls === "agents" ? 0 : 500);
@@ -198,8 +199,8 @@ function actOf(chance: Chance, wish: Wish, rolls: "agents" | "servers" | "both")
     side: chance.pick(["before", "after"] as const),
     what,
   };
-  const blows = chance.happens(0.6)
-    ? Array.from({ length: chance.between(1, 3) }, () => ({
+  const blows = chance.happens(severity.blows.share)
+    ? Array.from({ length: chance.between(1, severity.blows.most) }, () => ({
         ...momentOf(chance, rolls === "agents" ? 60_000 : 240_000),
         what: chance.pick(["flap", "partition", "hang", "power cut", "power cut", "move"] as const),
         whom: rolls === "agents" ? "workers" : chance.pick(["servers", "servers", "workers"] as const),
@@ -209,7 +210,7 @@ function actOf(chance: Chance, wish: Wish, rolls: "agents" | "servers" | "both")
     wish,
     weather: chance.pick([weatherOf, weatherOf, aimedAt, aimedAt, () => ({ ...calm })])(chance),
     blows,
-    kill: chance.happens(0.5) ? kill : undefined,
+    kill: chance.happens(severity.kill) ? kill : undefined,
     pause: chance.pick([0, 200, 5000, 60_000]),
   };
 }

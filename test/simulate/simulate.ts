@@ -9,6 +9,7 @@ import { Play } from "./play.ts";
 import { creationOf, imagesOf, scenarioOf, withRegistries, type Scenario } from "./scenario.ts";
 import { withSiteOff } from "./site-off.ts";
 import { withZones, zonalVolumesOf } from "./zonal-volumes.ts";
+import { heavySeverity, usualSeverity, type Severity } from "./severity.ts";
 import { Storms } from "./weather/storms.ts";
 import { World } from "./world.ts";
 
@@ -33,6 +34,8 @@ export interface SimulateOptions {
   story?: StoryKind | undefined;
   /** The name of an environment fault: it occurs in every act, and no other does. */
   weather?: string;
+  /** Whether more befalls it at once than usually. @default false */
+  heavy?: boolean;
 }
 
 /**
@@ -42,7 +45,8 @@ export interface SimulateOptions {
 export const storyKinds = ["update", "creation", "edits"] as const;
 export type StoryKind = (typeof storyKinds)[number];
 
-const scenarios: Record<StoryKind, (chance: Chance, decided: Scenario, images: readonly Image[]) => Scenario> = {
+type Decide = (chance: Chance, decided: Scenario, images: readonly Image[], severity: Severity) => Scenario;
+const scenarios: Record<StoryKind, Decide> = {
   update: (_, decided) => decided,
   creation: creationOf,
   edits: editsOf,
@@ -54,16 +58,17 @@ const shares: StoryKind[] = [...Array<StoryKind>(7).fill("update"), "creation", 
 /** Plays the story of a seed: runs with faults and kills, then fault-free runs that must end as configured. */
 export async function simulate(
   seed: number,
-  { told = false, defect, shape, strike, weather, story }: SimulateOptions = {},
+  { told = false, defect, shape, strike, weather, story, heavy = false }: SimulateOptions = {},
 ): Promise<Result> {
   const chance = new Chance(seed, "scenario");
   const images = imagesOf(chance);
   const localVolumes = localVolumesOf(new Chance(seed, "local volumes"));
   const allowDestroy = new Chance(seed, "allow destroy").happens(0.2) ? true : undefined;
   const zonalVolumes = zonalVolumesOf(new Chance(seed, "zonal volumes"), localVolumes !== undefined);
-  const decided = { ...scenarioOf(chance, images), localVolumes, zonalVolumes, allowDestroy };
+  const severity = heavy ? heavySeverity : usualSeverity;
+  const decided = { ...scenarioOf(chance, images, severity), localVolumes, zonalVolumes, allowDestroy };
   const drawn = new Chance(seed, "kind of story");
-  const begun = scenarios[story ?? drawn.pick(shares)](drawn, decided, images);
+  const begun = scenarios[story ?? drawn.pick(shares)](drawn, decided, images, severity);
   const drawnSo = withZones(
     new Chance(seed, "zones"),
     withSiteOff(new Chance(seed, "site off"), withRegistries(new Chance(seed, "registries"), begun)),
@@ -73,7 +78,8 @@ export async function simulate(
   defect?.(world);
   world.faults.strike = strike;
   const catalogue = new Map(images.map(({ name, rke2 }) => [name, rke2]));
-  const play = new Play(world, chance, scenario, (config) => poolSpecs(config, catalogue), new Storms(world, weather));
+  const storms = new Storms(world, weather, severity);
+  const play = new Play(world, chance, scenario, (config) => poolSpecs(config, catalogue), storms);
   await world
     .run(() => play.all(images.at(-1)?.name ?? ""))
     .catch((error: unknown) => {

@@ -1,5 +1,6 @@
 import { Chance } from "../chance.ts";
 import type { World } from "../world.ts";
+import { usualSeverity, type Severity } from "../severity.ts";
 import type { End, WeatherKind } from "./kind.ts";
 import { byHand } from "./by-hand.ts";
 import { ofCluster } from "./of-cluster.ts";
@@ -23,13 +24,15 @@ export class Storms {
   wellAt = 0;
   private readonly world: World;
   private readonly chance: Chance;
+  private readonly counts: Severity["storms"];
   /** The fault requested by name, for every act. */
   private readonly only: WeatherKind | undefined;
   private readonly open = new Set<End>();
   private readonly due: End[] = [];
 
-  constructor(world: World, only?: string) {
+  constructor(world: World, only?: string, { storms }: Severity = usualSeverity) {
     this.world = world;
+    this.counts = storms;
     this.chance = new Chance(world.seed, "storms");
     this.only = weatherKinds.find(({ name }) => name === only);
   }
@@ -37,14 +40,16 @@ export class Storms {
   /** Begins the faults that exist before the first act. */
   stand(): void {
     const { chance } = this;
-    const kinds = this.only ? [this.only].filter((kind) => !isPassing(kind)) : this.some(standing, [0, 0, 0, 1, 1, 2]);
+    const kinds = this.only
+      ? [this.only].filter((kind) => !isPassing(kind))
+      : this.some(standing, this.counts.standing);
     for (const kind of kinds) this.befalls(kind, chance);
   }
 
   /** Schedules the faults of an act that begins now. @param isCreation whether there may be no cluster yet */
   pass(isCreation = false): void {
     const { chance, world } = this;
-    const drawn = isCreation ? this.some(ofCreation, [0, 1, 1, 2, 3]) : this.some(usual, [0, 0, 1, 1, 2]);
+    const drawn = isCreation ? this.some(ofCreation, [0, 1, 1, 2, 3]) : this.some(usual, this.counts.passing);
     const only = this.only && (isCreation || !ofCreation.includes(this.only)) ? [this.only].filter(isPassing) : [];
     const kinds = this.only ? only : drawn;
     // A run that goes on with a creation asks the first server in its first second.
