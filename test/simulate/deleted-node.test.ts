@@ -198,6 +198,26 @@ describe("a member whose Node somebody deletes while it runs", function () {
       assert.deepEqual(stage.world.story.violations, []);
     });
 
+  it("proves nothing when it goes while the controllers are waited for (heavy, seed 433850083)", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { objects } = stage.world.cluster;
+    const read = (map: string) => JSON.stringify(objects.get("configmaps", `evergreen-system/${map}`)?.data ?? "");
+    await stage.play(async () => {
+      const isVerifying = () => stage.world.living().some(({ name }) => name.startsWith("verify-demo-servers"));
+      const run = stage.up(stage.serversOf(1));
+      await stage.until(isVerifying, 10);
+      await stage.world.time.sleep(1000);
+      assert.ok(isVerifying());
+      await deleteNode(stage, 1003);
+      assert.equal(await run, "failed");
+      assert.match(stage.engine.why, /demo-servers-0-\w+ has no Node/);
+      assert.match(read("pool-servers"), /state[^,]*rolling/);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.equal(await stage.up(stage.serversOf(1)), "done", stage.engine.why);
+    });
+    assert.deepEqual(stage.world.story.violations, []);
+  });
+
   it("is named when it is the only server, which etcd keeps", async () => {
     const stage = new Stage(stageImages(), { servers: 1, agents: 1 });
     await stage.play(async () => {

@@ -46,8 +46,9 @@ export async function verify(
     return { pool: input.pool, state: "unchanged" };
   }
   const seconds = isProved(generation) ? 0 : (verdict.watchSeconds ?? 0);
-  // Nodes are read again: what happened to a node in the waits before does not count in its soak.
-  const nodes = seconds > 0 ? await awaitPlanned(context, client, input) : [];
+  // Nodes are read again, for the waits before may take minutes: what happened to a node in them does not count in its
+  // soak, and no generation is proved by nodes that are gone by now.
+  const nodes = await awaitPlanned(context, client, input);
   const begun = client.now();
   if (seconds > 0) await watchNodes(context, client, input, generation, nodes, begun);
   // A soak begins with its watch, and not with the end of it.
