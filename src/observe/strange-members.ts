@@ -39,7 +39,7 @@ export async function requireRemembered(
   throw new UserError({
     what: `${strange.length === 1 ? "a VM runs or ran" : `${strange.length} VMs run or ran`} for a cluster ${cluster} that nobody knows, and the one that answers remembers none of them, so nothing is done`,
     where: `${strange.map(({ name, vmid, host }) => `${name} (VM ${vmid} on ${host})`).join("; ")}; the uid of the namespace kube-system is ${uid || "none"}`,
-    todo: `when a server was started without its data and has founded another cluster, shut that one down, start the former servers, and run again once their API answers (docs/recovery.md, "Another cluster answers"); when the cluster that answers is theirs, as after the restore of a snapshot from before them, ${uid === "" ? "run again once it has a uid" : `give each of them the tag ${uidTag(uid)}`}; shut down what is no node, and switch its start at boot off`,
+    todo: `when a server was started without its data and has founded another cluster, shut that one down, start the former servers, and run again once their API answers (docs/recovery.md, "Another cluster answers"); when the cluster that answers is theirs, as after the restore of a snapshot from before them, ${uid === "" ? "run again once it has a uid" : `give each of them the tag ${uidTag(uid)}`}; when one is no node, as a clone that somebody has started, shut it down and switch \`start at boot\` off`,
   });
 }
 

@@ -36,7 +36,7 @@ describe("what a guest says of its image", () => {
     });
 
   it("is waited for while a backup has frozen the guest", async () => {
-    assert.deepEqual(await read((count) => (count < 3 ? refuses(refusals.frozen) : said)), facts);
+    assert.deepEqual(await read((count) => (count < 2 ? refuses(refusals.frozen) : said)), facts);
   });
 
   it("is not the image's fault when the guest stays frozen, and is when its agent stays silent", async () => {

@@ -25,6 +25,8 @@ describe("what was evicted for a node that was given up since", () => {
     role: "agent",
     slot: 0,
     node: "demo-workers-0-cccccccc",
+    generation: "cccccccc",
+    spec: { image: "ubuntu-24.04-rke2-v1.1.0", rke2: "v1.34.4+rke2r1", cores: 4, memoryMiB: 8192, diskGiB: 40 },
     site: { timeouts: { ...defaultTimeouts, gate: 0.5 } },
   } as SlotInput;
   const record = (letter: string, phase: SlotPhase, displaced?: Displaced[]): NodeRecord => ({
