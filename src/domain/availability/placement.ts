@@ -26,7 +26,7 @@ export function displacedFrom(
   kept: ReadonlySet<string> = new Set(),
 ): Displaced[] {
   const found = new Map<string, Displaced>();
-  for (const pod of pods.filter((one) => leaves(one) && nodes.has(one.spec?.nodeName ?? ""))) {
+  for (const pod of pods.filter((one) => leaves(one) && nodes.has(nodeOf(one)))) {
     const controller = controllerOf(pod);
     const namespace = pod.metadata?.namespace ?? "";
     // A pod without a controller is not created again; the drain has reported it.
@@ -162,7 +162,7 @@ export function transient(
   wanted: (controller: Displaced) => number | undefined,
   { stay, leave }: Members,
 ): string[] {
-  const isAway = ({ spec }: PlacedPod) => leave.has(spec?.nodeName ?? "");
+  const isAway = (pod: PlacedPod) => leave.has(nodeOf(pod));
   return displaced.flatMap((controller) => {
     const own = podsOf(pods, controller);
     const homeless = own.filter((pod) => isAway(pod) && !stay.some((node) => mayRunOn(pod, node)));
@@ -181,9 +181,7 @@ export function mayBeTransient(
   displaced: readonly Displaced[],
   names: ReadonlySet<string>,
 ): boolean {
-  return displaced.some((one) =>
-    podsOf(pods, one).some((pod) => names.has(pod.spec?.nodeName ?? "") && asksForNodes(pod)),
-  );
+  return displaced.some((one) => podsOf(pods, one).some((pod) => names.has(nodeOf(pod)) && asksForNodes(pod)));
 }
 
 /** The nodes that there are. */
@@ -194,7 +192,7 @@ export interface Members {
 }
 
 const whyTransient = (pod: PlacedPod): string =>
-  `${titleOf(pod)}: ${pod.spec?.nodeName ?? ""}, where it is, leaves as well, and no node that stays or comes has the labels that it asks for`;
+  `${titleOf(pod)}: ${nodeOf(pod)}, where it is, leaves as well, and no node that stays or comes has the labels that it asks for`;
 
 /**
  * Of the same controller in several lists the strictest that is said of it: it may have been looked at while some of its
@@ -230,11 +228,11 @@ function podsOf(pods: readonly PlacedPod[], controller: NamedController): Placed
   );
 }
 
-const isUnstarted = (pod: PlacedPod): boolean => (pod.spec?.nodeName ?? "") !== "" && !hasStarted(pod);
+const isUnstarted = (pod: PlacedPod): boolean => nodeOf(pod) !== "" && !hasStarted(pod);
 
 /** Whether a pod waits for the scheduler. A pod that its owner holds back by a scheduling gate does not. */
 function isUnplaced(pod: PlacedPod, kept: ReadonlySet<string>): boolean {
-  if ((pod.spec?.nodeName ?? "") !== "" || scheduled(pod)?.reason === "SchedulingGated") return false;
+  if (nodeOf(pod) !== "" || scheduled(pod)?.reason === "SchedulingGated") return false;
   return !usesAny(pod, kept);
 }
 
