@@ -22,6 +22,8 @@ export interface HoldOrder {
   effect: Effect;
   nth: number;
   when: Moment;
+  /** Only requests of the token of bakes count. @default all */
+  ofBakes?: boolean;
 }
 
 /** A request on its way. */
@@ -47,6 +49,8 @@ export function effectOf({ method, path }: Asked): Effect | undefined {
 /** Counts requests, and holds one of them so that its client can be killed at a known moment. */
 export class Boundaries {
   readonly seen: Seen = { changes: 0, reads: 0 };
+  /** Those of them that had the token of bakes. */
+  readonly seenOfBakes: Seen = { changes: 0, reads: 0 };
   private readonly told: (text: string, order: HoldOrder) => void;
   private wanted: (HoldOrder & { counted: number }) | undefined;
   private release: (() => void)[] = [];
@@ -67,12 +71,14 @@ export class Boundaries {
     for (const go of this.release.splice(0)) go();
   }
 
-  enter(asked: Asked): Crossing {
+  /** @param isOfBakes whether the request has the token of bakes */
+  enter(asked: Asked, isOfBakes = false): Crossing {
     const effect = effectOf(asked);
     if (effect === undefined) return through;
-    this.seen[effect === "change" ? "changes" : "reads"] += 1;
+    for (const seen of isOfBakes ? [this.seen, this.seenOfBakes] : [this.seen])
+      seen[effect === "change" ? "changes" : "reads"] += 1;
     const { wanted } = this;
-    if (wanted?.effect !== effect) return through;
+    if (wanted?.effect !== effect || (wanted.ofBakes && !isOfBakes)) return through;
     wanted.counted += 1;
     if (wanted.counted !== wanted.nth) return through;
     return {

@@ -40,6 +40,8 @@ export interface LabStatus {
   requests: { total: number; byEndpoint: Record<string, number> };
   /** Requests to both APIs that a `hold` order counts. */
   boundaries: Seen;
+  /** Those of them that had the token of bakes. */
+  bakeBoundaries: Seen;
   probe: ProbeReport;
   /** Pods that went through the eviction API since the last reset of the watcher. */
   evicted: number;

@@ -277,6 +277,7 @@ export class LabDaemon {
       members: [...this.watcher.model.members],
       requests: { total: requests.total, byEndpoint: Object.fromEntries(requests.byEndpoint) },
       boundaries: this.boundaries.seen,
+      bakeBoundaries: this.boundaries.seenOfBakes,
       probe: this.side?.probe ?? { requests: 0, failed: 0, workload: emptyTally, api: emptyTally },
       evicted: this.watcher.evicted,
       violations: [...this.watcher.violations],

@@ -161,7 +161,7 @@ export class Faults {
   /** Holds a request of the tool under test, whichever of its tokens it has, at the boundary of a hold order. */
   private boundary(moment: Moment, request: Request): Fault | undefined {
     if (request.token !== site.rolloutToken && request.token !== site.bakeToken) return undefined;
-    const crossing = this.crossings.get(request) ?? this.boundaries.enter(request);
+    const crossing = this.crossings.get(request) ?? this.boundaries.enter(request, request.token === site.bakeToken);
     this.crossings.set(request, crossing);
     return { hold: () => crossing.at(moment) };
   }

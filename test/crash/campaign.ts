@@ -34,7 +34,8 @@ export async function campaign(options: CampaignOptions): Promise<{ report: Repo
   let stage = await Stage.create(prefix, shape);
   try {
     const { requests } = stage;
-    tell(`a roll has ${requests.changes} requests that change something and ${requests.reads} that do not`);
+    const what = shape.bakes ? "a bake with its proof" : "a roll";
+    tell(`${what} has ${requests.changes} requests that change something and ${requests.reads} that do not`);
     const points = chosen(options, stage);
     for (const [index, point] of points.entries()) {
       const idle = options.idle === "each" || index + 1 === points.length;

@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { table } from "../../cli/table.ts";
 import { campaign, header, rowOf, type CampaignOptions } from "./campaign.ts";
 import { parsePoint } from "./points.ts";
+import type { Shape } from "./trial.ts";
 
 const PREFIX = "127.43";
 
@@ -22,6 +23,9 @@ clock. The next run comes at once after every third point, and after the others 
   --seed S         of the sample (default: by the clock)
   --point POINT    just this one, as the table names it: change:12:after; may be repeated
   --agents-only    2 agents roll, and their one server stays
+  --bakes          2 agents roll to an image that the same update bakes and proves. The boundaries are those of the requests
+                   that have the token of bakes; what is not of the bake, what it leaves, how often the image is made and
+                   who uses it before it is proved are looked at when a run is killed, and at the end
   --report FILE    { points, tried, converged, violations, seed } as JSON
   --prefix P       first two octets of the lab's addresses (default ${PREFIX})
 `;
@@ -34,6 +38,7 @@ const { values } = parseArgs({
     report: { type: "string" },
     prefix: { type: "string", default: PREFIX },
     "agents-only": { type: "boolean", default: false },
+    bakes: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
@@ -58,10 +63,17 @@ function points(): CampaignOptions["points"] {
   return values.sample === undefined ? "all" : number("sample", values.sample);
 }
 
+function shapeOf({ bakes, "agents-only": agentsOnly }: typeof values): Shape {
+  if (bakes) return { servers: 1, agents: 2, rollServers: false, bakes };
+  return { servers: agentsOnly ? 1 : 3, agents: agentsOnly ? 2 : 4, rollServers: !agentsOnly, bakes };
+}
+
 const seed = values.seed === undefined ? Date.now() % 1_000_000 : number("seed", values.seed);
-const agentsOnly = values["agents-only"];
-const shape = { servers: agentsOnly ? 1 : 3, agents: agentsOnly ? 2 : 4, rollServers: !agentsOnly };
-console.log(`seed ${seed}: ${shape.servers} servers${agentsOnly ? " that stay" : ""} and ${shape.agents} agents`);
+const shape = shapeOf(values);
+const stay = shape.rollServers ? "" : " that stay";
+console.log(
+  `seed ${seed}: servers${stay}: ${shape.servers}, agents: ${shape.agents}${shape.bakes ? ", an image each" : ""}`,
+);
 const { report, outcomes } = await campaign({
   prefix: values.prefix,
   shape,

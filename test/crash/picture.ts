@@ -1,4 +1,4 @@
-/** The state after a run, as lines that do not depend on the generation or the VMIDs. */
+/** The state after a run, as lines that do not depend on the generation, the VMIDs, or the version of a baked image. */
 import { locksOf, PROJECT } from "../../src/recovery/engine-state.ts";
 import { join } from "node:path";
 import { parseNodeName } from "../../src/domain/model/generation.ts";
@@ -12,6 +12,10 @@ function place(name: string): string {
   return parts ? `${parts.pool}-${parts.slot}` : name;
 }
 
+/** The name of an image, and that of its base image, without their versions. */
+const versionless = (text: string): string =>
+  text.replace(/lab-image-v[\d.]+/g, "lab-image").replace(/base-noble-\S+-pve1/g, "base");
+
 /** The state of the data centre, the cluster and etcd. */
 export async function clusterPicture(site: Site): Promise<string[]> {
   const { vms, nodes, members, load } = await site.lab.status;
@@ -20,7 +24,7 @@ export async function clusterPicture(site: Site): Promise<string[]> {
       .filter(({ template }) => !template)
       .map(({ name, image, pool, running, tags }) => {
         const kept = tags.filter((tag) => !tag.startsWith("eg-gen-"));
-        return `VM ${place(name)}: ${image ?? ""}, ${pool ?? ""}, ${running ? "runs" : "off"}, ${kept.join()}`;
+        return `VM ${place(name)}: ${versionless(image ?? "")}, ${pool ?? ""}, ${running ? "runs" : "off"}, ${kept.join()}`;
       }),
     ...nodes.map(
       ({ name, ready, schedulable, kubelet }) =>
@@ -48,7 +52,7 @@ export async function memoryPicture(site: Site, pools: readonly string[]): Promi
         .filter(({ state }) => state === "failed")
         .map(({ why }) => `record ${pool}: judged failed: ${why ?? ""}`),
     ]),
-    ...resources.map(({ urn }) => `resource ${urn.replace(/-[0-9a-f]{8}\b/g, "")}`),
+    ...resources.map(({ urn }) => `resource ${versionless(urn).replace(/-[0-9a-f]{8}\b/g, "")}`),
     ...pending.map(({ type }) => `pending operation: ${type}`),
     ...locks.map(({ pid }) => `lock of ${pid}`),
   ].sort();

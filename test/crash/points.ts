@@ -6,7 +6,7 @@ import type { Effect, HoldOrder, Moment, Seen } from "../../lab/boundaries.ts";
  * A boundary of one request of the run, counted from the start of the run. Steps run in parallel, so the same number
  * can be another request in another run: a report names the request that was met.
  */
-export type Point = HoldOrder;
+export type Point = Omit<HoldOrder, "ofBakes">;
 
 /** Every boundary of a run with this many requests. A read has one boundary, since its answer leaves no trace. */
 export function enumerate({ changes, reads }: Seen): Point[] {

@@ -5,6 +5,7 @@ import { Deadline } from "../../src/runtime/deadline.ts";
 import type { Seen } from "../../lab/boundaries.ts";
 import { killTree } from "../e2e/processes.ts";
 import { Site, type Ran } from "../e2e/site.ts";
+import { Bakes } from "./bakes.ts";
 import { clusterPicture, differences, memoryPicture } from "./picture.ts";
 import type { Point } from "./points.ts";
 
@@ -14,6 +15,8 @@ export interface Shape {
   agents: number;
   /** Whether the servers are replaced too. */
   rollServers: boolean;
+  /** Whether each roll is to an image that the same update bakes and proves; points are those of the bake and the proof. */
+  bakes: boolean;
 }
 
 /**
@@ -49,6 +52,7 @@ export class Stage {
   /** State after an undisturbed roll. */
   private wanted: { cluster: string[]; memory: string[] } = { cluster: [], memory: [] };
   private counted: Seen = { changes: 0, reads: 0 };
+  private bakes: Bakes | undefined;
 
   private constructor(site: Site, shape: Shape) {
     this.site = site;
@@ -70,12 +74,13 @@ export class Stage {
     }
   }
 
-  /** Number of requests of a roll from its start to its end. */
+  /** Number of requests of a roll from its start to its end; of bakes, those with their token. */
   get requests(): Seen {
     return this.counted;
   }
 
   async close(): Promise<void> {
+    await this.bakes?.close();
     await this.site.close();
   }
 
@@ -89,6 +94,7 @@ export class Stage {
       "controlPlane.vmIds": { first: 1000, last: 1089 },
     });
     await this.site.up();
+    if (this.shape.bakes) this.bakes = await Bakes.start(this.site);
     await this.site.load({ replicas: 2 * agents });
     const limits = { surge: 1, maxUnavailable: 1 };
     await this.site.lab.call("POST /watcher/limits", {
@@ -99,22 +105,27 @@ export class Stage {
 
   private async measure(): Promise<void> {
     await this.change();
-    const before = (await this.site.lab.status).boundaries;
+    const before = await this.seen();
     const ran = await this.run();
     if (ran.code !== 0) throw new Error(`the roll that nobody disturbs ended with ${ran.code}:\n${ran.output}`);
-    const after = (await this.site.lab.status).boundaries;
+    const after = await this.seen();
     this.counted = { changes: after.changes - before.changes, reads: after.reads - before.reads };
-    const complaints = await this.site.complaints();
+    const complaints = [...(await this.site.complaints()), ...((await this.bakes?.ended()) ?? [])];
     if (complaints.length > 0) throw new Error(`the roll that nobody disturbs: ${complaints.join("\n")}`);
     await this.site.calm();
     this.wanted = { cluster: await clusterPicture(this.site), memory: await memoryPicture(this.site, this.pools) };
+  }
+
+  private async seen(): Promise<Seen> {
+    const { boundaries, bakeBoundaries } = await this.site.lab.status;
+    return this.bakes ? bakeBoundaries : boundaries;
   }
 
   /** Configures another generation for every pool that is rolled. */
   private async change(): Promise<void> {
     this.rollouts += 1;
     await this.site.configure({
-      "pools.0.rollout": this.rollouts,
+      ...((await this.bakes?.next()) ?? { "pools.0.rollout": this.rollouts }),
       ...(this.shape.rollServers ? { "controlPlane.memoryMiB": 4096 + this.rollouts } : {}),
     });
   }
@@ -129,26 +140,31 @@ export class Stage {
     await lab.call("POST /probe/reset", undefined);
     await lab.call("POST /watcher/reset", undefined);
     const before = await this.names();
-    const [first, request] = await this.killed(point);
+    const { first, request, seen } = await this.killed(point);
     if (next === "later") await this.site.expireLeases();
     const second = await this.run();
-    const violations = second.code === 0 ? [] : [`the run after it ended with ${second.code}`];
+    const violations = seen.map((line) => `when it was killed: ${line}`);
+    if (second.code !== 0) violations.push(`the run after it ended with ${second.code}`);
     violations.push(...(await this.ended(before)), ...(idle ? await this.idle() : []));
     const seconds: [number, number] = [first.seconds, second.seconds];
     return { point, next, request, seconds, violations, said: [first.output, second.output] };
   }
 
-  private async killed(point: Point): Promise<[Ran & { seconds: number }, string | undefined]> {
+  private async killed(
+    point: Point,
+  ): Promise<{ first: Ran & { seconds: number }; request: string | undefined; seen: string[] }> {
     const { lab } = this.site;
     const last = (await lab.events()).at(-1)?.number ?? 0;
-    await lab.call("POST /faults", { kind: "hold", ...point });
+    await lab.call("POST /faults", { kind: "hold", ...point, ofBakes: this.shape.bakes });
     const began = performance.now();
-    const { child, ended } = this.site.startLauncher(up);
+    const { child, ended } = this.site.startLauncher(up, this.bakes?.environment);
     const request = await this.held(last, child);
     if (request !== undefined) await killTree(child.pid ?? 0);
     const ran = await ended;
+    // The request still has no answer, nor an effect if it is held before it.
+    const seen = (await this.bakes?.look()) ?? [];
     await lab.call("DELETE /faults", undefined);
-    return [{ ...ran, seconds: (performance.now() - began) / 1000 }, request];
+    return { first: { ...ran, seconds: (performance.now() - began) / 1000 }, request, seen };
   }
 
   /** Waits for the request to be held. @returns undefined when the run ended without that request */
@@ -166,7 +182,7 @@ export class Stage {
   /** A plain `pulumi up`. */
   private async run(): Promise<Ran & { seconds: number }> {
     const began = performance.now();
-    const { child, ended } = this.site.startLauncher(up);
+    const { child, ended } = this.site.startLauncher(up, this.bakes?.environment);
     const over = new AbortController();
     const late = delay(patience * 1000, undefined, { signal: over.signal }).then(
       () => killTree(child.pid ?? 0),
@@ -188,7 +204,9 @@ export class Stage {
     const stayed = (await this.names()).filter((name) => before.includes(name));
     const cluster = await this.settled();
     const memory = differences(wanted.memory, await memoryPicture(site, pools));
-    return [...stayed.map((name) => `${name} was not replaced`), ...cluster, ...memory, ...(await site.complaints())];
+    const baked = (await this.bakes?.ended()) ?? [];
+    const complaints = await site.complaints();
+    return [...stayed.map((name) => `${name} was not replaced`), ...cluster, ...memory, ...complaints, ...baked];
   }
 
   /** Work that a repair or a further run still found. */
@@ -197,7 +215,7 @@ export class Stage {
     await this.site.expireLeases();
     const repair = await this.site.evergreen("repair", "--stack", "dev");
     const mended = repair.output.split("\n").filter((line) => !/^$|^ {2}-> |repair(ed)?$|^the lease /.test(line));
-    const unchanged = await this.site.pulumi([...up, "--expect-no-changes"]);
+    const unchanged = await this.site.pulumi([...up, "--expect-no-changes"], this.bakes?.environment);
     return [
       ...(repair.code === 0 && mended.length === 0 ? [] : [`evergreen repair: ${repair.output.trim()}`]),
       ...(unchanged.code === 0 ? [] : [`the next run found something to do: ${unchanged.output.trim()}`]),

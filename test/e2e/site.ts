@@ -152,7 +152,12 @@ export class Site {
 
   /** Starts `evergreen ...` of the checkout and leaves it running. */
   startEvergreen(...args: string[]): Running {
-    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "evergreen.mjs"), ...args], {});
+    return this.startEvergreenWith({}, ...args);
+  }
+
+  /** The same with more in its environment. */
+  startEvergreenWith(more: NodeJS.ProcessEnv, ...args: string[]): Running {
+    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "evergreen.mjs"), ...args], more);
   }
 
   /** `npx pulumi ...` of the checkout. */
@@ -161,8 +166,8 @@ export class Site {
   }
 
   /** Starts `npx pulumi ...` of the checkout and leaves it running; it becomes the engine. */
-  startLauncher(args: readonly string[]): Running {
-    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "pulumi.mjs"), ...args], {});
+  startLauncher(args: readonly string[], more: NodeJS.ProcessEnv = {}): Running {
+    return this.spawn(process.execPath, [join(this.project, "cli", "bin", "pulumi.mjs"), ...args], more);
   }
 
   /** Starts a step as the engine would, with the environment of one that it had started. */

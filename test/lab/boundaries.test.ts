@@ -37,4 +37,18 @@ describe("the boundaries of requests", () => {
     assert.equal(await held, true, "it is cut");
     assert.deepEqual(boundaries.seen, { changes: 4, reads: 1 });
   });
+
+  it("hold a request of the token of bakes by its number among those alone", async () => {
+    const told: string[] = [];
+    const boundaries = new Boundaries((text) => told.push(text));
+    boundaries.hold({ effect: "change", nth: 2, when: "before", ofBakes: true });
+    const all = [true, false, false, true].map((isOfBakes) => boundaries.enter(start, isOfBakes));
+    const [, , third, last] = all;
+    assert.equal(await third?.at("before"), false, "another token's requests do not count");
+    const held = last?.at("before");
+    assert.equal(told.length, 1);
+    boundaries.clear();
+    assert.equal(await held, true);
+    assert.deepEqual([boundaries.seen.changes, boundaries.seenOfBakes.changes], [4, 2]);
+  });
 });
