@@ -2,10 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { trustProblems } from "../../src/domain/images/trust.ts";
-import { identityOf, notedRecord } from "../../src/domain/images/template-identity.ts";
 import { readRecord } from "../../src/evidence/image-records.ts";
-import { clock } from "../../src/runtime/clock.ts";
 import { UserError } from "../../src/runtime/errors.ts";
 import { keyPair } from "../evidence/image.ts";
 import { BakeStage } from "../support/bake-step.ts";
@@ -31,30 +28,13 @@ describe("the proof of a template", function () {
   });
   after(async () => stage.stop());
 
-  const templateOptions = () => {
-    const vm = stage.lab.bench.dc.vms.get(9100);
-    assert.ok(vm);
-    return new Map([...vm.config].map(([name, value]) => [name, String(value)]));
-  };
   const templateDisk = (): Map<string, Buffer> => {
     const volumes = [...(stage.lab.bench.dc.storages.get("local")?.volumes.values() ?? [])];
     const disk = volumes.find(({ volid }) => volid.includes("base-9100-disk-0"))?.files;
     assert.ok(disk);
     return disk;
   };
-  /** Why a rollout that trusts our key would not clone the template. */
-  const refusals = async (): Promise<string[]> => {
-    const { records } = stage.proofOrder();
-    const options = templateOptions();
-    const identity = identityOf(options);
-    assert.ok(identity);
-    const record = notedRecord(options.get("description") ?? "");
-    const found = record === undefined ? undefined : await readRecord(records, record, [key.trusted]);
-    const shown = { title: "template", identity, record };
-    return trustProblems(shown, found, { store: records, unsigned: "refused" }, new Date(clock.date())).map(
-      ({ what }) => what,
-    );
-  };
+  const refusals = () => stage.refusals(stage.proofOrder(), [key.trusted]);
   /** An order of a definition with these tests. */
   const withTests = (tests: Record<string, string>) => {
     mkdirSync(join(stage.definition, "tests"), { recursive: true });

@@ -5,18 +5,21 @@ import { join, relative } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Agent, type Dispatcher } from "undici";
 import { fast } from "../../lab/profiles.ts";
-import type { Request } from "../../lab/proxmox/data-centre.ts";
+import type { Fault, Request } from "../../lab/proxmox/data-centre.ts";
 import { site } from "../../lab/proxmox/site.ts";
 import { Proxmox } from "../../src/clients/proxmox/client.ts";
 import type { BakeOrder } from "../../src/domain/images/bake.ts";
 import { digestOf } from "../../src/domain/images/definition.ts";
 import type { Bake } from "../../src/domain/images/user-data.ts";
 import { shellDigests } from "../../src/runtime/bake-shell.ts";
-import { useClock, type Clock } from "../../src/runtime/clock.ts";
+import { clock, useClock, type Clock } from "../../src/runtime/clock.ts";
 import { useConnections } from "../../src/runtime/connections.ts";
 import { prove, type ProvedImage } from "../../src/steps/verbs/prove.ts";
 import type { ProofOrder } from "../../src/domain/images/proof.ts";
-import type { SigningKey } from "../../src/evidence/bundle.ts";
+import { identityOf, notedRecord } from "../../src/domain/images/template-identity.ts";
+import { trustProblems } from "../../src/domain/images/trust.ts";
+import type { SigningKey, TrustedKey } from "../../src/evidence/bundle.ts";
+import { readRecord } from "../../src/evidence/image-records.ts";
 import { bake, type Baked } from "../../src/steps/verbs/bake.ts";
 import { BakeLab, labBake } from "../lab/support/bake-site.ts";
 
@@ -46,6 +49,11 @@ const timing = { agentWait: 1, fork: 1, statusInterval: 0, lockWait: 200 };
 
 /** Asked for each request of the token of bakes, before its effect and again after it. */
 type IsAt = (moment: "before" | "after", request: Request) => boolean;
+
+/** The same, of all that can happen to a request. */
+export type Meets = (moment: "before" | "after", request: Request) => Fault | "kill" | undefined;
+
+type Work = (context: { pve: Proxmox; stop: AbortSignal }) => Promise<unknown>;
 
 /** A data centre in which steps bake; one for each test file. */
 export class BakeStage {
@@ -132,10 +140,40 @@ export class BakeStage {
     return { ...order, uuid: String(smbios).replace("uuid=", "") };
   }
 
-  private async killed(
-    work: (context: { pve: Proxmox; stop: AbortSignal }) => Promise<unknown>,
-    isAt: IsAt,
-  ): Promise<boolean> {
+  /**
+   * Bakes and proves as one update does, in a process of its own.
+   * @param meets what a request of it meets; `kill`: the process is killed there
+   * @returns whether it was killed
+   * @throws what made it fail
+   */
+  update(order: Omit<ProofOrder, "uuid">, key: SigningKey, meets: Meets): Promise<boolean> {
+    return this.run(async (context) => {
+      await bake(context, order.bake);
+      await prove(context, this.withUuid(order), key);
+    }, meets);
+  }
+
+  /** Why a rollout that trusts a key would not clone the template. */
+  async refusals(
+    { records, bake: { vmid } }: Omit<ProofOrder, "uuid">,
+    keys: readonly TrustedKey[],
+  ): Promise<string[]> {
+    const config = this.lab.bench.dc.vms.get(vmid)?.config ?? new Map<string, unknown>();
+    const options = new Map([...config].map(([name, value]) => [name, String(value)]));
+    const identity = identityOf(options);
+    if (identity === undefined) return ["there is no template"];
+    const record = notedRecord(options.get("description") ?? "");
+    const found = record === undefined ? undefined : await readRecord(records, record, keys);
+    const shown = { title: "template", identity, record };
+    const demand = { store: records, unsigned: "refused" } as const;
+    return trustProblems(shown, found, demand, new Date(clock.date())).map(({ what }) => what);
+  }
+
+  private killed(work: Work, isAt: IsAt): Promise<boolean> {
+    return this.run(work, (moment, request) => (isAt(moment, request) ? "kill" : undefined));
+  }
+
+  private async run(work: Work, meets: Meets): Promise<boolean> {
     const { dc } = this.lab.bench;
     const killed = new AbortController();
     const sockets: Dispatcher[] = [];
@@ -149,7 +187,9 @@ export class BakeStage {
     const pve = new Proxmox({ endpoint: `https://127.0.0.1:${port}`, token, ca, retryMs: 1 });
     useConnections();
     dc.fault = (moment, request) => {
-      if (killed.signal.aborted || request.token !== site.bakeToken || !isAt(moment, request)) return undefined;
+      if (killed.signal.aborted || request.token !== site.bakeToken) return undefined;
+      const met = meets(moment, request);
+      if (met !== "kill") return met;
       killed.abort(new Error("killed"));
       for (const one of sockets) void one.destroy();
       return { drop: true };
