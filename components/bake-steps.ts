@@ -16,6 +16,8 @@ import { step } from "./step.ts";
 
 /** What a golden image declares. The uuid of the template is known once it is baked. */
 export interface BakeStepsArgs {
+  /** Name of the resources. @default that of the image */
+  name?: string;
   order: Omit<ProofOrder, "uuid">;
   signingKey?: Output<string>;
   /** What else the bake comes after. @default nothing */
@@ -31,22 +33,21 @@ export interface BakeStepsArgs {
 
 /** Declares a base image, the bake of it, and the proof after it. @returns the proof */
 export function bakeSteps(
-  { order, signingKey, after = [], keeps, dueSince }: BakeStepsArgs,
+  { order, name = imageOf(order.bake), signingKey, after = [], keeps, dueSince }: BakeStepsArgs,
   { parent, provider }: { parent: ComponentResource; provider?: ProviderResource },
 ): local.Command {
   const { bake } = order;
-  const image = imageOf(bake);
   const options = { ...(provider && { provider }), ...(keeps && { retainOnDelete: true }) };
   const due: Record<string, string> = keeps ? { [variables.due]: dueSince ?? NOTHING_DUE } : {};
   const frozen = keeps && dueSince === undefined ? { frozen: true as const } : {};
   const baked = step(
-    { name: image, verb: "bake", limits: { update: longestBake() }, ...frozen },
+    { name, verb: "bake", limits: { update: longestBake() }, ...frozen },
     { [variables.bake]: JSON.stringify(bake), ...due },
-    { parent, dependsOn: [baseImage(bake, options), ...after] },
+    { parent, dependsOn: [baseImage(bake, { ...options, dependsOn: after }), ...after] },
   );
   const uuid = baked.stdout.apply((said) => (JSON.parse(said) as { uuid: string }).uuid);
   return step(
-    { name: `${image}-proof`, verb: "prove", limits: { update: longestProof(bake) }, ...frozen },
+    { name: `${name}-proof`, verb: "prove", limits: { update: longestProof(bake) }, ...frozen },
     {
       // Another template is proved anew.
       [variables.proof]: uuid.apply((its) => JSON.stringify({ ...order, uuid: its } satisfies ProofOrder)),

@@ -1377,6 +1377,17 @@ export interface ClusterImageArgs {
    */
   image: string;
   /**
+   * Proxmox host that bakes it, and that its template is on. Where hosts have no shared storage, list the image once
+   * for each host, each with VMIDs of its own: a node is cloned from the template of its host.
+   *
+   * Values: letters, digits, dots, dashes and underscores.
+   *
+   * A change of it: Another template is baked there, beside the old one.
+   *
+   * @default place.host
+   */
+  host?: string;
+  /**
    * VMID of its template, one of `range`.
    *
    * Values: whole number from 100 to 999999999.

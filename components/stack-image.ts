@@ -30,9 +30,12 @@ class StackImage extends ComponentResource {
   readonly proved: local.Command;
 
   constructor({ order, dueSince }: PlannedImage, after: local.Command[], options: ComponentResourceOptions) {
-    super(typeTokens.goldenImage, imageOf(order.bake), {}, options);
+    const { onHost } = order.bake;
+    const image = imageOf(order.bake);
+    const name = onHost === undefined ? image : `${image}-${onHost}`;
+    super(typeTokens.goldenImage, name, {}, options);
     const due = dueSince === undefined ? {} : { dueSince };
-    this.proved = bakeSteps({ order, after, keeps: true, ...due }, { parent: this, provider: bakeProvider() });
+    this.proved = bakeSteps({ name, order, after, keeps: true, ...due }, { parent: this, provider: bakeProvider() });
     this.registerOutputs({});
   }
 }
@@ -42,11 +45,14 @@ export function declareImages(
   images: readonly PlannedImage[],
   options: Pick<ComponentResourceOptions, "parent"> = {},
 ): local.Command[] {
-  const proofs: local.Command[] = [];
-  for (const image of images) {
-    // Guests with one fixed address cannot bake at the same time.
-    const after = image.order.bake.place.address === undefined ? [] : proofs.slice(-1);
-    proofs.push(new StackImage(image, after, options).proved);
+  const proofs: { image: string; proved: local.Command }[] = [];
+  for (const planned of images) {
+    const { bake } = planned.order;
+    const image = imageOf(bake);
+    // Guests with one fixed address cannot bake at the same time. A template on another host comes once the first is proved.
+    const before = bake.place.address === undefined ? proofs.filter((one) => one.image === image) : proofs;
+    const after = before.slice(-1).map(({ proved }) => proved);
+    proofs.push({ image, proved: new StackImage(planned, after, options).proved });
   }
-  return proofs;
+  return proofs.map(({ proved }) => proved);
 }

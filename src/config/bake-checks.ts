@@ -67,15 +67,17 @@ function vmidProblems(bakes: Bakes): Problem[] {
   });
 }
 
-function twinProblems({ images }: Bakes): Problem[] {
-  return images.flatMap(({ image }, i): Problem[] => {
-    const twin = images.findIndex((one) => one.image === image);
+function twinProblems({ images, place }: Bakes): Problem[] {
+  const hostOf = ({ host = place.host }: Bakes["images"][number]): string => host;
+  return images.flatMap((own, i): Problem[] => {
+    const { image } = own;
+    const twin = images.findIndex((one) => one.image === image && hostOf(one) === hostOf(own));
     if (twin === i) return [];
     return [
       {
         what: `${image} is listed twice`,
         where: `${PATH}.images[${twin}].image and ${PATH}.images[${i}].image`,
-        todo: "remove one of them: an image has one template",
+        todo: "remove one of them: an image has one template on a host; name another host if it shall have one there too",
       },
     ];
   });

@@ -55,13 +55,14 @@ export function stackBakes({ images, site }: Pick<Config, "images" | "site">, pr
   const place = { ...given, pool: site.templatePool, storage, bridge };
   const known = inspectImages(resolve(project, images.definitions));
   const problems: Problem[] = [];
-  const orders = wanted.flatMap(({ image, vmid, proofVmid }, i): StackBake[] => {
+  const orders = wanted.flatMap(({ image, vmid, proofVmid, host }, i): StackBake[] => {
     const where = `evergreen:images.bakes.images[${i}].image`;
     try {
       const { folder, definition } = findImage(known, image);
       if (templateNameOf(definition) !== image) throw new UserError(notOfVersion(image, definition, where));
-      const settings = { vmid, range, place, evidence, ...(sources && { sources }) };
-      const bake = bakeOrder(folder, settings);
+      const own = host === undefined ? place : { ...place, host };
+      const settings = { vmid, range, place: own, evidence, ...(sources && { sources }) };
+      const bake = { ...bakeOrder(folder, settings), ...(host === undefined ? {} : { onHost: host }) };
       requireRoomForOrder(bake, where);
       return [{ bake, proofVmid }];
     } catch (error) {

@@ -91,6 +91,12 @@ const baked = z.strictObject({
       "Name of the image: that of a definition, with its version. Servers and pools name it as their `image`, also before it is there.",
     change: "Another image is baked, beside the old one. An image that is taken off the list stays as a template.",
   }),
+  host: placeName.exactOptional().meta({
+    description:
+      "Proxmox host that bakes it, and that its template is on. Where hosts have no shared storage, list the image once for each host, each with VMIDs of its own: a node is cloned from the template of its host.",
+    unset: "`place.host`",
+    change: "Another template is baked there, beside the old one.",
+  }),
   vmid: bakeVmid.meta({
     description: "VMID of its template, one of `range`.",
     change: "Refused while the template is there: two templates of one name would be there.",

@@ -71,13 +71,13 @@ async function observeBake(
 
 /** The templates of a site with those that this stack still has to bake, as they will be. */
 export function withBakes(images: ReadonlyMap<string, Image>, bakes: readonly ObservedBake[]): Map<string, Image> {
-  const missing = bakes.flatMap(({ bake, state }): [string, Image][] => {
-    if (state !== "missing") return [];
+  const found = new Map(images);
+  for (const { bake, state } of bakes) {
+    if (state !== "missing") continue;
     const name = imageOf(bake);
     const { vmid, place } = bake;
-    const others = (images.get(name)?.templates ?? []).filter((template) => template.vmid !== vmid);
-    const rke2 = rke2OfTemplate(bake);
-    return [[name, { name, rke2, templates: [...others, { vmid, host: place.host }] }]];
-  });
-  return new Map([...images, ...missing]);
+    const others = (found.get(name)?.templates ?? []).filter((template) => template.vmid !== vmid);
+    found.set(name, { name, rke2: rke2OfTemplate(bake), templates: [...others, { vmid, host: place.host }] });
+  }
+  return found;
 }

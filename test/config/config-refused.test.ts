@@ -151,6 +151,19 @@ describe("a wrong configuration", () => {
       "evergreen:images.bakes.images[0].image and evergreen:images.bakes.images[1].image",
       /storage-v1\.0\.0 is listed twice/,
     ],
+    [
+      "image that is listed twice for a host",
+      {},
+      bakes({
+        images: [
+          { image: "storage-v1.0.0", vmid: 9001, proofVmid: 9002 },
+          { image: "storage-v1.0.0", host: "pve2", vmid: 9003, proofVmid: 9004 },
+          { image: "storage-v1.0.0", host: "pve1", vmid: 9005, proofVmid: 9006 },
+        ],
+      }),
+      "evergreen:images.bakes.images[0].image and evergreen:images.bakes.images[2].image",
+      /storage-v1\.0\.0 is listed twice/,
+    ],
     ["unsigned images", {}, { images: { unsigned: true } }, "evergreen:images.unsigned", /refuse, accept/],
     ["cluster name", {}, { cluster: "Demo_1" }, "evergreen:cluster", /host name/],
     ["name too long", { name: "p".repeat(50) }, {}, "evergreen:pools[0].name", /66 characters, and 63/],

@@ -10,6 +10,7 @@ import { identityOf, recordNote } from "../../src/domain/images/template-identit
 import { makeRecord } from "../../src/evidence/make-record.ts";
 import { writeRecord } from "../../src/evidence/image-records.ts";
 import type { ListedVm } from "../../src/clients/proxmox/vms.ts";
+import { templateOf } from "../../src/observe/observed-cluster.ts";
 import { observeBakes, withBakes } from "../../src/observe/baked-images.ts";
 import { planPools } from "../../src/program/cluster-plan.ts";
 import { fakeProxmox, type Answer } from "../clients/proxmox/fake.ts";
@@ -181,5 +182,28 @@ describe("the images that a stack bakes itself", () => {
     assert.equal(imageOf(bake), image);
     assert.equal(withBakes(images, []).get(NEW), images.get(NEW));
     assert.equal(withBakes(images, [{ ...one, state: "silent" }]).has(image), false);
+  });
+
+  it("are on each host that is listed, and a node is cloned from the template of its own", () => {
+    const twice = ["pve1", "pve2"].map((host, i) => ({ image, host, vmid: 9100 + i, proofVmid: 9150 + i }));
+    const its = config({
+      bakes: { images: twice, range: { first: 9100, last: 9199 }, place: { host: "pve1", imageStorage: "images" } },
+    });
+    const found = stackBakes(its, process.cwd()).map((one) => ({ ...one, state: "missing" as const }));
+    assert.deepEqual(
+      found.map(({ bake }) => [bake.place.host, bake.onHost, bake.digest === bakeIn(config()).digest]),
+      [
+        ["pve1", "pve1", true],
+        ["pve2", "pve2", true],
+      ],
+    );
+    const images = withBakes(new Map(), found);
+    assert.deepEqual(images.get(image)?.templates, [
+      { vmid: 9100, host: "pve1" },
+      { vmid: 9101, host: "pve2" },
+    ]);
+    const observed = picture({ images });
+    assert.equal(templateOf(observed, image, "pve2").vmid, 9101);
+    assert.equal(bakeIn(config()).onHost, undefined, "the names of resources that are there do not change");
   });
 });

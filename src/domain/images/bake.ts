@@ -22,6 +22,8 @@ export interface BakeOrder {
   /** Volume of the base image, of content `import`: `images:import/noble-20260725.qcow2`. */
   base: string;
   place: BakePlace;
+  /** Proxmox host, where a stack names one for this template: part of the names of its resources. */
+  onHost?: string;
   /** Folder for the log of a bake that failed, relative to the program's own. */
   evidence: string;
 }
