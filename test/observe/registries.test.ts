@@ -62,4 +62,12 @@ describe("the registries of nodes", () => {
     const found = await observeRegistries(pve.client, smallConfig(), observed);
     assert.deepEqual([[...found.outdated], [...found.fixed.keys()]], [[nameOf(1)], []]);
   });
+
+  it("cost one request a node that was never given any", async () => {
+    const missing = { status: 500, reason: "Agent error: failed to open file: No such file or directory" };
+    await using pve = await fakeProxmox(() => missing);
+    const { outdated, fixed } = await observeRegistries(pve.client, smallConfig(), observed);
+    assert.deepEqual([outdated.size, fixed.size], [0, 0]);
+    assert.equal(pve.seen.length, nodes.length);
+  });
 });

@@ -38,16 +38,17 @@ export async function hasReloadOrder(pve: Proxmox, vm: Vm): Promise<boolean> {
  * moment.
  */
 export async function isReloading(pve: Proxmox, vm: Vm): Promise<boolean> {
-  return await isOrdered(pve, vm, await readLoaded(pve, vm));
+  return await isOrdered(pve, vm, await findFile(pve, vm, guest.registriesLoaded));
 }
 
-const isOrdered = async (pve: Proxmox, vm: Vm, loaded: string): Promise<boolean> =>
-  loaded === "" && (await hasReloadOrder(pve, vm));
+/** @param loaded what `registriesLoaded` has: an order empties it first, so a guest without that file never got one */
+const isOrdered = async (pve: Proxmox, vm: Vm, loaded: string | undefined): Promise<boolean> =>
+  loaded?.trim() === "" && (await hasReloadOrder(pve, vm));
 
 /** Whether its files are those of registries that its RKE2 has not started with, although it may have tried to. */
 export async function isUnsettled(pve: Proxmox, vm: Vm): Promise<boolean> {
-  const loaded = await readLoaded(pve, vm);
-  return loaded === notAsked || (await isOrdered(pve, vm, loaded));
+  const loaded = await findFile(pve, vm, guest.registriesLoaded);
+  return loaded?.trim() === notAsked || (await isOrdered(pve, vm, loaded));
 }
 
 /**
@@ -91,8 +92,13 @@ async function hasFile(pve: Proxmox, vm: Vm, path: string): Promise<boolean> {
 }
 
 async function readOrNothing(pve: Proxmox, vm: Vm, file: string): Promise<string> {
+  return (await findFile(pve, vm, file)) ?? "";
+}
+
+/** @returns undefined when there is no such file */
+async function findFile(pve: Proxmox, vm: Vm, file: string): Promise<string | undefined> {
   return await readFile(pve, vm, file).then(String, (error: unknown) => {
-    if (isNoSuchFile(error)) return "";
+    if (isNoSuchFile(error)) return undefined;
     throw error;
   });
 }

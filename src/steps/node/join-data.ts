@@ -10,7 +10,7 @@ import { registrable } from "../../domain/model/labels.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import type { SlotInput } from "../input.ts";
 import { nodeLabels } from "./node-view.ts";
-import { forgetRegistries, writeRegistries } from "./registries.ts";
+import { forgetRegistries, hasForgettable, writeRegistries } from "./registries.ts";
 import type { StepContext } from "../context.ts";
 
 /** Credentials that a node joins with: undefined for the first server, which bootstraps the cluster. */
@@ -70,10 +70,12 @@ export async function writeJoinData(
       await proveVm(pve, vm.host, { ...vm, tags: [] });
       await work();
     });
-  await ours(async () => {
-    if (registries) await writeRegistries(pve, vm, registries, (await readMarker(pve, vm)) !== "");
-    else await forgetRegistries(pve, vm);
-  });
+  if (registries)
+    await ours(async () => {
+      await writeRegistries(pve, vm, registries, (await readMarker(pve, vm)) !== "");
+    });
+  // Most guests have none to forget, and only a write needs the proof.
+  else if (await withAgent(vm.name, stop, () => hasForgettable(pve, vm))) await ours(() => forgetRegistries(pve, vm));
   await ours(async () => {
     await writeFile(pve, vm, guest.join, data);
     if (mayJoin === undefined) await marker();

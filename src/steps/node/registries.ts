@@ -44,13 +44,17 @@ export async function writeRegistries(
   if (!runs) await writeFile(pve, vm, guest.registriesLoaded, digest);
 }
 
+/** Whether a guest whose join data name no registries any more has to forget those that it was given. */
+export async function hasForgettable(pve: Proxmox, vm: VmConfig): Promise<boolean> {
+  return (await readLoaded(pve, vm)) !== "" && !(await hasReloadOrder(pve, vm));
+}
+
 /**
  * Keeps in mind that the join data of a guest name no registries any more: RKE2 reads those of its image when it starts
  * the next time, unless the unit has put others in their place.
  */
 export async function forgetRegistries(pve: Proxmox, vm: VmConfig): Promise<void> {
-  if ((await readLoaded(pve, vm)) === "" || (await hasReloadOrder(pve, vm))) return;
-  await writeFile(pve, vm, guest.registriesLoaded, "");
+  if (await hasForgettable(pve, vm)) await writeFile(pve, vm, guest.registriesLoaded, "");
 }
 
 async function requireFile(pve: Proxmox, vm: VmConfig, path: string): Promise<void> {
