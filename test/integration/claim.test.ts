@@ -145,7 +145,7 @@ describe("claims", function () {
     const before = await cluster.requests();
     assert.deepEqual(await release(cluster.run(claimed), input), { released: input.node });
     const asked = (await cluster.requests()) - before;
-    assert.ok(asked <= 8, `it took ${asked} requests`);
+    assert.ok(asked <= 3, `it took ${asked} requests: the list, the way in and the configuration are enough`);
     await exchange(input);
     await assert.rejects(release(cluster.run(claimed), input), IdentityError);
     await assert.rejects(claim(cluster.run(claimed), input), IdentityError, "the engine has not destroyed ours");

@@ -52,6 +52,12 @@ interface Look {
   since: Moment;
 }
 
+/** The VMs of the data centre, and when reading them began. */
+export interface VmList {
+  vms: readonly ListedVm[];
+  since: Moment;
+}
+
 /** Whether an observation made at `since` need not be repeated. */
 export function isFresh(since: Moment): boolean {
   return msSince(since) < freshMs;
@@ -85,6 +91,7 @@ export async function retryUntilRoom(
  * (src/domain/rollout/order.ts), and more may go down while it runs. No lease is held during the wait for such slots,
  * because the steps that fill them may need it. For servers etcd alone decides.
  * @param work must call `mayBegin` right before it disturbs a node
+ * @param listed the VMs, as they were listed last; a fresh list is not read again. @default none
  * @throws UserError that names the slots when the wait for them is in vain. No image is to blame
  * @throws NoRoom when another slot has gone down before a node was disturbed
  */
@@ -94,9 +101,10 @@ export async function withDisruptionLease(
   place: Place,
   leaving: readonly Leaving[],
   work: (disruption: Fence, mayBegin: (one: Leaving) => Promise<void>) => Promise<void>,
+  listed?: VmList,
 ): Promise<void> {
   const { client } = access;
-  const { names, look } = await freeLeases(context, client, place, leaving);
+  const { names, look } = await freeLeases(context, client, place, leaving, listed);
   await withLease(context, access, names, place.site.timeouts.lease, (disruption, name) =>
     work(disruption, (one) => requireRoom(context, client, place, one, name, look)),
   );
@@ -111,10 +119,11 @@ async function freeLeases(
   client: Kubernetes,
   place: Place,
   leaving: readonly Leaving[],
+  listed: VmList | undefined,
 ): Promise<{ names: readonly string[]; look?: Look }> {
   const all = disruptionLeases(place);
   if (place.role === "server") return { names: all };
-  const look = await lookAtOthers(context, client, place);
+  const look = await lookAtOthers(context, client, place, listed);
   if (look.room >= all.length) return { names: all, look };
   const serving = await findServingNodes(context, client, leaving);
   if (serving.length === 0) return { names: all, look };
@@ -211,15 +220,22 @@ async function findServingNodes(
 /**
  * Observes the other slots of the pool. Slots whose VM is on a silent host may be out for any length of time, so work
  * continues beside them, one slot at a time at the least.
+ * @param listed the VMs, as they were listed last; a fresh list is not read again, and dates the observation. @default none
  */
-export async function lookAtOthers(context: StepContext, client: Kubernetes, place: Place): Promise<Look> {
-  const since = momentNow();
+export async function lookAtOthers(
+  context: StepContext,
+  client: Kubernetes,
+  place: Place,
+  listed?: VmList,
+): Promise<Look> {
+  const known = listed && isFresh(listed.since) ? listed : undefined;
+  const since = known?.since ?? momentNow();
   const { pool, slot, strategy } = place;
   const [{ nodes: records }, isWanted, nodes, vms] = await Promise.all([
     readPoolRecord(client, pool),
     readWantedSlots(client, pool, "agent"),
     client.list<Node>(paths.nodes),
-    listVms(context.pve),
+    known?.vms ?? listVms(context.pve),
   ]);
   const others = records.filter((one) => one.slot !== slot && isWanted(one.slot));
   const powers = new Map(

@@ -1,7 +1,7 @@
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { UserError, UserErrors } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
-import { findAccess, SilentServers } from "../../clients/kubernetes/access.ts";
+import { findAccess, SilentServers, type Access } from "../../clients/kubernetes/access.ts";
 import { KubernetesUnreachable } from "../../clients/kubernetes/errors.ts";
 import { findServing } from "../../clients/kubernetes/teardown.ts";
 import { affinityNodeOf, withoutNode } from "../../clients/kubernetes/local-data.ts";
@@ -106,6 +106,7 @@ function refuseAddedDisks(
  * Requires that the record names no data on the node's VM, and that nobody has attached a disk to it since the plan: such
  * a VM is not destroyed before a later run of the program clears the record. While servers go down, as in a destroy, it
  * takes a moment until the record or the teardown mark can be read.
+ * @param found connection to the cluster that was found right before. @default it is looked for
  * @throws UserError when the record names data or cannot be read; nothing was done to the VM
  */
 export async function requireNothingKept(
@@ -113,21 +114,24 @@ export async function requireNothingKept(
   input: SlotInput,
   vms: readonly ListedVm[],
   { furtherDisks = [] }: Pick<VmConfig, "furtherDisks">,
+  found?: Access,
 ): Promise<void> {
   const deadline = new Deadline(`what is remembered of ${input.node}`, input.site.timeouts.agent, context.stop);
   let silence: UserError | undefined;
+  let connection = found;
   const kept = deadline.poll(500, () =>
-    readKeptRecord(context, input, vms).catch((error: unknown) => {
+    readKeptRecord(context, input, vms, connection).catch((error: unknown) => {
       if (!(error instanceof SilentServers) && !(error instanceof KubernetesUnreachable)) throw error;
       silence = error;
+      connection = undefined;
       return undefined;
     }),
   );
-  const found = await kept.catch((error: unknown) => {
+  const remembered = await kept.catch((error: unknown) => {
     throw error instanceof DeadlineError && silence ? silence : error;
   });
-  if (found === "nothing") return;
-  const { own } = found;
+  if (remembered === "nothing") return;
+  const { own } = remembered;
   if (own?.keeps === undefined) {
     // A clone that nobody has claimed has never run.
     if (own !== undefined || claimedBefore(context, input) !== undefined)
@@ -150,6 +154,7 @@ async function readKeptRecord(
   context: StepContext,
   input: SlotInput,
   vms: readonly ListedVm[],
+  found: Access | undefined,
 ): Promise<{ own: NodeRecord | undefined } | "nothing"> {
   const { pool, slot, node, vmid } = input;
   const site = clusterSite(input);
@@ -157,7 +162,7 @@ async function readKeptRecord(
     if (error instanceof SilentServers) return error;
     throw error;
   };
-  const access = await findAccess(context.pve, vms, site).catch(silent);
+  const access = found ?? (await findAccess(context.pve, vms, site).catch(silent));
   const client = access instanceof SilentServers ? undefined : (await findServing(access))?.client;
   if (await isGivenUp(context, input, vms, client)) return "nothing";
   if (access instanceof SilentServers) throw access;

@@ -1,4 +1,4 @@
-import { momentNow } from "../../runtime/clock.ts";
+import { momentNow, type Moment } from "../../runtime/clock.ts";
 import { Deadline } from "../../runtime/deadline.ts";
 import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
@@ -19,7 +19,7 @@ import { awaitDetached } from "../../clients/kubernetes/volumes.ts";
 import { requireUnprotected } from "../../clients/proxmox/destroy.ts";
 import type { ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { unmark } from "../../clients/proxmox/marks.ts";
-import { isRunning, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { isRunning, readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
 import { isFresh } from "../cluster/availability.ts";
@@ -37,7 +37,7 @@ import { refresh, type Decommissioning, type DepartingNode } from "./departing-n
 import { isKnownDead, turnOffDead } from "./dead-node.ts";
 import { requireMayDrain } from "./forecast.ts";
 import { lastLook, partIn, StandingChanged, uncordoned } from "./last-look.ts";
-import { requireChangeable, switchOff } from "./power-off.ts";
+import { requireChangeable, switchOff, type SeenPower } from "./power-off.ts";
 import { attemptQuietly, type StepContext } from "../context.ts";
 import { forgetStorage, moveStorage, requireStorageMayGo } from "./storage.ts";
 import { watchJoin } from "./unfinished-join.ts";
@@ -91,7 +91,8 @@ export const decommissionBrokenOff = (one: DepartingNode, work: Decommissioning)
 async function decommission(found: DepartingNode, given: Manner, again?: Deadline): Promise<void> {
   const since = momentNow();
   // The list may be seconds old, and this decides whether the node is drained.
-  const running = found.vm !== undefined && (await isRunning(given.context.pve, found.vm));
+  const power = found.vm && (await readPower(given.context.pve, found.vm));
+  const running = power?.running === true;
   const departing =
     found.vm === undefined
       ? await proveAbsent(found, given)
@@ -127,14 +128,15 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   const mayHold = node !== undefined || (departing.vm !== undefined && isMember(departing.own));
   const canMove = node !== undefined && running && !dead;
   const storage = mayHold ? await requireStorageMayGo(name, canMove, options) : undefined;
-  const vm: FreshVm | undefined = node && running ? await findChangeableVm(departing, options) : departing.vm;
+  const vm: FreshVm | undefined =
+    node && power?.running ? await findChangeableVm(departing, options, { power, since }) : departing.vm;
   // `member` is false when a killed run has removed the member already: without its API server the node ends no pods.
   // A node that is dead was waited for, and one that is off does not come.
   const look = probe && canMove ? probeLeaving(departing, options, probe) : probe;
   const servers = look && (await look(context.stop));
   const member = servers && (node ? isMemberOf(servers, name) : partIn(servers, departing) === "voter");
   if (servers && member) await requireMayLeave(access.client, departing, servers, given.isUnreplaced === true);
-  if (vm && (node || isMember(departing.own))) await requireDataMayGo(departing, options, vm.fresh);
+  if (vm && (node || isMember(departing.own))) await requireDataMayGo(departing, options, vm.fresh?.config);
   const drains = node !== undefined && running && !dead && member !== false;
   if (drains) await requireMayDrain(access.client, new Set([name]), input.site.timeouts.drain);
   if (node && running) await sayData(departing, options);
@@ -184,8 +186,8 @@ async function decommission(found: DepartingNode, given: Manner, again?: Deadlin
   say(`${name} is retired${running ? " and off" : ""}`);
 }
 
-/** A VM with its configuration, if that was read right before. */
-type FreshVm = ListedVm & { fresh?: VmConfig };
+/** A VM with its configuration, if that was read right before, and when. */
+type FreshVm = ListedVm & { fresh?: { config: VmConfig; since: Moment } };
 
 /**
  * Finds out before the node is disturbed what Proxmox would refuse.
@@ -194,12 +196,14 @@ type FreshVm = ListedVm & { fresh?: VmConfig };
 async function findChangeableVm(
   { adopted, vm, expected }: DepartingNode,
   { input, context }: Manner,
+  seen: SeenPower,
 ): Promise<FreshVm | undefined> {
   if (vm === undefined) return undefined;
-  const config = await requireChangeable(context, vm, expected, input.site);
+  const since = momentNow();
+  const config = await requireChangeable(context, vm, expected, input.site, seen);
   // The VM of an adopted node stays.
   if (!adopted) requireUnprotected(config);
-  return { ...vm, host: config.host, fresh: config };
+  return { ...vm, host: config.host, fresh: { config, since } };
 }
 
 const isMemberOf = (servers: readonly ServerNode[], name: string): boolean =>
@@ -327,7 +331,7 @@ async function awaitRemoved(
   if (proof === undefined) await awaitControllers(after.client, deadline);
 }
 
-async function drainNode(departing: DepartingNode, node: Node, vm: ListedVm, options: Manner): Promise<void> {
+async function drainNode(departing: DepartingNode, node: Node, vm: FreshVm, options: Manner): Promise<void> {
   const { access, fence, input, context } = options;
   const { client } = access;
   const { timeouts } = input.site;
@@ -335,7 +339,7 @@ async function drainNode(departing: DepartingNode, node: Node, vm: ListedVm, opt
   try {
     await fence.check();
     await cordon(client, node, context.id, options.mayBegin);
-    await requireDataMayGo(departing, options);
+    await requireDataMayGo(departing, options, vm.fresh && isFresh(vm.fresh.since) ? vm.fresh.config : undefined);
     if (departing.role === "server")
       await (departing.adopted ? stepDownAdopted(context, vm) : stepDown(context, vm, timeouts.agent));
     if (storage) {

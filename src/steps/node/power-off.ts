@@ -1,3 +1,4 @@
+import type { Moment } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
@@ -6,8 +7,9 @@ import { isAgentSilent, isFrozen, isNoSuchFile, withAgent } from "../../clients/
 import { IdentityError, proveVm, type ExpectedVm } from "../../clients/proxmox/identity.ts";
 import { turnOff } from "../../clients/proxmox/power.ts";
 import { standingOf, writeStanding, type Standing } from "../../clients/proxmox/settle.ts";
-import { readPower, type ListedVm, type VmConfig } from "../../clients/proxmox/vms.ts";
+import { readPower, type ListedVm, type Power, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { Site } from "../../domain/model/step-environment.ts";
+import { isFresh } from "../cluster/availability.ts";
 import type { ClusterInput } from "../input.ts";
 import { wipeJoinData } from "./join-data.ts";
 import type { StepContext } from "../context.ts";
@@ -55,10 +57,17 @@ export async function switchOff(
   await powerOff(context, config, running, { site: input.site, fence });
 }
 
+/** The power state of a VM, and when its reading began. */
+export interface SeenPower {
+  power: Power;
+  since: Moment;
+}
+
 /**
  * Requires, before a node is disturbed, that its VM is ours and that Proxmox accepts changes of it. This finds a lock
  * (a backup, a migration), the error state of HA, or a Proxmox cluster without quorum before the node is drained and has
  * left etcd. The write changes nothing.
+ * @param seen power state that was read before; a fresh one is not read again
  * @returns the VM as it was proved, where it is now
  * @throws VmBusy
  */
@@ -67,12 +76,14 @@ export async function requireChangeable(
   vm: ListedVm,
   expected: ExpectedVm,
   site: Site,
+  seen?: SeenPower,
 ): Promise<VmConfig> {
   if (expected.uuid === undefined) throw new IdentityError(expected, `host ${vm.host}`, [NOBODY_RECORDED]);
   const config = await proveVm(context.pve, vm.host, expected);
   const deadline = new Deadline(`the VM of ${expected.name} to be free`, site.timeouts.gate, context.stop);
   const free = await writeStanding(context.pve, config, expected, standingOf(config), deadline);
-  if ((await readPower(context.pve, free)).isGivenUpByHa) throw givenUpByHa(free);
+  const power = seen && isFresh(seen.since) ? seen.power : await readPower(context.pve, free);
+  if (power.isGivenUpByHa) throw givenUpByHa(free);
   return free;
 }
 

@@ -1,11 +1,12 @@
+import { momentNow } from "../../runtime/clock.ts";
 import { say } from "../../runtime/log.ts";
 import type { Access } from "../../clients/kubernetes/access.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import type { Fence } from "../../clients/kubernetes/lease.ts";
 import { uncordon } from "../../clients/kubernetes/nodes.ts";
 import { readSlotRecord, writeFacts } from "../../clients/kubernetes/record.ts";
-import { listVms, type ListedVm } from "../../clients/proxmox/vms.ts";
-import { retryUntilRoom, withDisruptionLease } from "../cluster/availability.ts";
+import { listVms } from "../../clients/proxmox/vms.ts";
+import { retryUntilRoom, withDisruptionLease, type VmList } from "../cluster/availability.ts";
 import { ControlPlaneRefusal } from "../cluster/control-plane.ts";
 import type { SlotInput } from "../input.ts";
 import { attributeFailure } from "../node/attribution.ts";
@@ -29,6 +30,7 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
     );
     return { active: input.node };
   }
+  const since = momentNow();
   const connection = await connect(context, input);
   const access = requireReachable(connection, input);
   const before = await readNodeView(access.client, input);
@@ -39,7 +41,7 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
   try {
     await withLease(context, access, slotLease(input), input.site.timeouts.lease, (fence) =>
       retryUntilRoom(context, input, async (again) =>
-        handOver(context, input, access, fence, again ? await listVms(context.pve) : connection.vms),
+        handOver(context, input, access, fence, again ? await listNow(context) : { vms: connection.vms, since }),
       ),
     );
   } catch (failure) {
@@ -62,14 +64,19 @@ export async function handover(context: StepContext, input: SlotInput): Promise<
   return { active: input.node };
 }
 
+async function listNow({ pve }: StepContext): Promise<VmList> {
+  return { since: momentNow(), vms: await listVms(pve) };
+}
+
 async function handOver(
   context: StepContext,
   input: SlotInput,
   access: Access,
   slot: Fence,
-  vms: readonly ListedVm[],
+  listed: VmList,
 ): Promise<void> {
   const { client } = access;
+  const { vms } = listed;
   const serves = async () => {
     const view = await awaitUntainted(context, input, client);
     await requireServing(context, input, view, vms);
@@ -86,26 +93,33 @@ async function handOver(
     await serves();
     await settled();
   } else {
-    await withDisruptionLease(context, access, input, leaving, async (disruption, mayLeave) => {
-      const work = { context, access, fence: allFences(slot, disruption), input };
-      const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
-      await rememberDisplaced(client, input, nodes);
-      // A server that has left etcd and still has its Node keeps every other member from leaving, and so does a dead one.
-      if (input.role === "server")
-        await removeGivenUp(context, input, { access, fence: slot, view: await readNodeView(client, input) }, vms);
-      for (const one of leaving) {
-        // Reads the node again: it takes minutes to know whether a silent node is dead, and the node may be back by
-        // then.
-        const mayBegin = async () => {
-          await awaitEarlier(context, client, input, await refresh(client, one), "handover");
-          await serves();
-          await mayLeave(one);
-        };
-        if (input.role === "server" && isOwner) await removeSurplus(one, work, mayBegin);
-        else await decommissionReplaced(one, work, mayBegin);
-      }
-      await settled();
-    });
+    await withDisruptionLease(
+      context,
+      access,
+      input,
+      leaving,
+      async (disruption, mayLeave) => {
+        const work = { context, access, fence: allFences(slot, disruption), input };
+        const nodes = new Set(leaving.flatMap(({ node, name }) => (node ? [name] : [])));
+        await rememberDisplaced(client, input, nodes);
+        // A server that has left etcd and still has its Node keeps every other member from leaving, and so does a dead one.
+        if (input.role === "server")
+          await removeGivenUp(context, input, { access, fence: slot, view: await readNodeView(client, input) }, vms);
+        for (const one of leaving) {
+          // Reads the node again: it takes minutes to know whether a silent node is dead, and the node may be back by
+          // then.
+          const mayBegin = async () => {
+            await awaitEarlier(context, client, input, await refresh(client, one), "handover");
+            await serves();
+            await mayLeave(one);
+          };
+          if (input.role === "server" && isOwner) await removeSurplus(one, work, mayBegin);
+          else await decommissionReplaced(one, work, mayBegin);
+        }
+        await settled();
+      },
+      listed,
+    );
   }
   await slot.check();
   await recordHandedOver(client, input);

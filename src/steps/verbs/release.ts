@@ -8,7 +8,7 @@ import { proveIdentity } from "./claim.ts";
 import { claimedBefore } from "../node/claimed.ts";
 import { requireNothingKept } from "../node/data.ts";
 import type { SlotInput } from "../input.ts";
-import { requireGone, retire } from "./retire.ts";
+import { requireGone, retireListed } from "./retire.ts";
 import type { StepContext } from "../context.ts";
 
 /**
@@ -34,12 +34,12 @@ export async function release(context: StepContext, input: SlotInput): Promise<{
   // Whatever lets the VM go is asked again after the wait for a lock: somebody may have started it by then.
   while (isLocked) {
     // When the cluster is silent, the first of these two calls fails with the better message.
-    await retire(context, input, list);
+    const access = await retireListed(context, input, list);
     // A nightly backup locks every VM for a while, also those that are off: the engine's delete would fail on the lock.
     const proved = await proveVm(context.pve, host, expected);
     isLocked = proved.lock !== undefined;
     const free = await awaitUnlocked(context.pve, proved, expected, deadline);
-    await requireNothingKept(context, input, list, free);
+    await requireNothingKept(context, input, list, free, isLocked ? undefined : access);
     requireUnprotected(free);
     ({ host } = free);
     if (isLocked) list = await listVms(context.pve);

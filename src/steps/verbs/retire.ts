@@ -36,23 +36,31 @@ import { awaitSoon, isGivenUp, isGoingAway } from "../cluster/going-away.ts";
  * release of the node's claim proves the identity of the VM right before it is destroyed (src/steps/verbs/release.ts).
  * When the cluster cannot be asked, neither a server nor an agent is decommissioned, unless the cluster is being
  * destroyed: a VM that is off may hold the only copy of etcd's data.
- * @param list the VMs, as they were listed just now. @default they are listed
  */
-export async function retire(
+export async function retire(context: StepContext, input: SlotInput): Promise<{ retired: string }> {
+  await retireListed(context, input, await listVms(context.pve));
+  return { retired: input.node };
+}
+
+/**
+ * The same with VMs that were listed just now.
+ * @returns the connection to the cluster when the node was found retired and nothing had to be done
+ */
+export async function retireListed(
   context: StepContext,
   input: SlotInput,
-  list?: readonly ListedVm[],
-): Promise<{ retired: string }> {
-  const vms = list ?? (await listVms(context.pve));
+  vms: readonly ListedVm[],
+): Promise<Access | undefined> {
   const vm = vms.find(({ vmid }) => vmid === input.vmid);
   if (vm === undefined) await requireGone(context, input);
   const cluster = await ask(context, input, vms);
   if ("access" in cluster) {
-    await retireKnown(context, input, { ...cluster, vms, vm });
+    const isDone = await retireKnown(context, input, { ...cluster, vms, vm });
+    return isDone ? cluster.access : undefined;
   }
   // A VM that is gone is nothing that the engine could destroy.
-  else if (vm) await retireUnheard(context, input, { vms, vm, why: cluster.why });
-  return { retired: input.node };
+  if (vm) await retireUnheard(context, input, { vms, vm, why: cluster.why });
+  return undefined;
 }
 
 /**
@@ -109,17 +117,18 @@ interface Found {
   vm: ListedVm | undefined;
 }
 
-async function retireKnown(context: StepContext, input: SlotInput, found: Found): Promise<void> {
+/** @returns whether it was retired before, and nothing of it is awaited */
+async function retireKnown(context: StepContext, input: SlotInput, found: Found): Promise<boolean> {
   const { access, view, vm } = found;
   const departing = withState(context, input, departingNode(input, input.generation, { vm, ...view }));
   const running = vm !== undefined && !isKnownOff(vm, departing) && (await isRunning(context.pve, vm));
   const isOut = departing.node === undefined && !running;
   if (isOut && departing.own?.phase === "retired" && !(await isInEtcd(context, input, found))) {
-    if (departing.own.displaced === undefined || (await isGoingAway(context, input, found))) return;
+    if (departing.own.displaced === undefined || (await isGoingAway(context, input, found))) return true;
     await withLease(context, access, slotLease(input), input.site.timeouts.lease, () =>
       awaitLeft(context, input, found),
     );
-    return;
+    return false;
   }
   if (vm) await proveVm(context.pve, vm.host, departing.expected);
   if ((await isGoingAway(context, input, found)) || (await isDestroyed(context, input, access, departing))) {
@@ -127,7 +136,7 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
     requireNoneAdopted(witnesses);
     if (input.role === "server") await writeTeardownNotes(witnesses, new Date().toISOString());
     await powerOffOnly(context, input, departing, running, () => isGoingAway(context, input, found));
-    return;
+    return false;
   }
   const { lease } = input.site.timeouts;
   await withLease(context, access, slotLease(input), lease, async (fence) => {
@@ -155,6 +164,7 @@ async function retireKnown(context: StepContext, input: SlotInput, found: Found)
     );
     await awaitLeft(context, input, found);
   });
+  return false;
 }
 
 /**
