@@ -263,6 +263,42 @@ describe("registries, in virtual time", function () {
       assert.deepEqual(world.story.violations, []);
     });
 
+  it("restart no server when another one has fallen while its Node was asked for, or the lease renewed", async () => {
+    for (const slow of ["GET /nodes/demo-servers-1", "PUT /leases/slot-servers-1"]) {
+      const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+      const { world } = stage;
+      const [method, path = ""] = slow.split(" ");
+      await stage.play(async () => {
+        const wish = { ...stage.before, registries: registriesWith(password) };
+        const { guest: own } = stage.vm(1001);
+        assert.ok(own);
+        let hasBegun = false;
+        let isRead = false;
+        let isStruck = false;
+        const write = own.write.bind(own);
+        own.write = (file, content) => {
+          write(file, content);
+          hasBegun = true;
+        };
+        const of = world.faults.of.bind(world.faults);
+        world.faults.of = (call) => {
+          if (hasBegun && !isRead && call.path.endsWith("/1001/agent/file-read")) {
+            isRead = true;
+            // Long enough for the lease to be renewed before the restart.
+            return { ms: 7_600 };
+          }
+          if (!isRead || isStruck || call.method !== method || !call.path.includes(path)) return of(call);
+          isStruck = true;
+          world.time.after(6_000, () => stage.cutPower(1002));
+          return { ms: 8_000 };
+        };
+        await stage.up(wish);
+        assert.ok(isStruck);
+      });
+      assert.deepEqual(world.story.violations, []);
+    }
+  });
+
   it("reach a node in the run whose join brings it back", async () => {
     const stage = new Stage(stageImages(), { servers: 3, agents: 3 });
     const { world } = stage;

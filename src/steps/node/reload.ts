@@ -12,7 +12,7 @@ import { quorumOf } from "../../domain/availability/quorum.ts";
 import { labels } from "../../domain/model/formats.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
-import { momentNow, msSince } from "../../runtime/clock.ts";
+import { clock, momentNow, msSince } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { lookAtOthers } from "../cluster/availability.ts";
@@ -60,10 +60,16 @@ export async function replaceInPlace(reload: Reload, fence: Fence): Promise<void
   const isDownAlone = !wasReady && (await isOnlyServer(reload));
   const probe = input.role === "server" && !isDownAlone ? await probeMembers(context, input, access) : undefined;
   const mayRestart = async (seconds: number): Promise<void> => {
-    const deadline = new Deadline("the control plane to be healthy", seconds, context.stop);
-    await (probe ? requireQuorumWithout(own.name, probe, deadline, wasReady) : findRoom(reload));
     before = await readNode(client, own);
-    await fence.check();
+    const deadline = new Deadline("the control plane to be healthy", seconds, context.stop);
+    for (;;) {
+      await (probe ? requireQuorumWithout(own.name, probe, deadline, wasReady) : findRoom(reload));
+      const looked = clock.elapsed();
+      await fence.check();
+      // Another server may have fallen while the API took its time.
+      if (clock.elapsed() - looked <= staysTrue) return;
+      if (deadline.passed) throw new NotNow("the cluster's API takes seconds for an answer");
+    }
   };
   const vm = await prove(reload);
   const seconds = input.site.timeouts.join;
@@ -138,6 +144,9 @@ const patience = 60;
 
 /** The same right before the restart, in seconds: the node was proved to be ours before, and is written to already. */
 const lastLook = 10;
+
+/** How long what was seen of the others counts, in milliseconds; a lease is checked in far less. */
+const staysTrue = 1000;
 
 async function prove({ context, own, vm }: Reload): Promise<VmConfig> {
   const { name, uuid, vmid } = own;
