@@ -36,8 +36,12 @@ const slackMs = 60_000;
 /** Notes that an engine runs or still runs. */
 export function noteEngine(engine: ProcessIdentity): void {
   const file = fileOf(engine);
-  if (existsSync(file)) utimesSync(file, new Date(), new Date());
-  else write(file, { ...engine, since: Date.now() });
+  if (existsSync(file)) {
+    utimesSync(file, new Date(), new Date());
+    return;
+  }
+  write(file, { ...engine, since: Date.now() });
+  removeOld();
 }
 
 /**
@@ -67,9 +71,10 @@ export function hasDeclared(engine: ProcessIdentity, cluster: string): boolean {
  * @param taken milliseconds since the epoch
  */
 export function notedEngine(pid: number, taken: number): ProcessIdentity | undefined {
-  return readdirSync(directory())
+  const folder = directory();
+  return readdirSync(folder)
     .filter((name) => name.startsWith(`${pid}.`) && name.endsWith(".json"))
-    .map((name) => join(directory(), name))
+    .map((name) => join(folder, name))
     .flatMap((file) => {
       const note = read(file);
       const seen = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
@@ -83,12 +88,17 @@ function read(file: string): EngineNote | undefined {
   return JSON.parse(readFileSync(file, "utf8")) as EngineNote;
 }
 
-function write(file: string, note: ProcessIdentity | EngineNote): void {
-  for (const name of readdirSync(directory())) {
-    const old = join(directory(), name);
+/** Once for each engine is enough: a machine that runs many has hundreds of notes. */
+function removeOld(): void {
+  const folder = directory();
+  for (const name of readdirSync(folder)) {
+    const old = join(folder, name);
     const seen = statSync(old, { throwIfNoEntry: false });
     if (seen && Date.now() - seen.mtimeMs > keptMs) rmSync(old, { force: true });
   }
+}
+
+function write(file: string, note: ProcessIdentity | EngineNote): void {
   // Renamed into place: two steps may write the file while a third one reads it.
   const draft = `${file}.${process.pid}`;
   writeFileSync(draft, JSON.stringify(note), { mode: 0o600 });
