@@ -74,13 +74,15 @@ export async function watchJoin(
         return undefined;
       }
       unheard = undefined;
-      if (servers.some((server) => server.name === name && server.node))
-        throw new StandingChanged(`${name} has a Node by now`);
       const part = partIn(servers, one);
-      if (part === "voter" && (await isOffNow())) {
+      const isOutOfReach = part !== "none" && (await isOffNow());
+      if (part === "voter" && isOutOfReach) {
         await startAgain();
         throw voterByNow(one);
       }
+      // It may have registered while it shut down: a learner that is off gets its vote all the same.
+      if (!isOutOfReach && servers.some((server) => server.name === name && server.node))
+        throw new StandingChanged(`${name} has a Node by now`);
       if (part === "learner" && !wasLearner)
         say(`${name} is a learner of etcd: it is waited for until it is a voter, or RKE2 has removed it`);
       wasLearner ||= part === "learner";
