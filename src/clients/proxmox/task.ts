@@ -29,16 +29,28 @@ const tail = 8;
  * @param upid the answer of the request that started it
  * @param usualMs how long such a task takes in most data centres, in milliseconds: until then there is only one early
  * poll
+ * @param hasEffect whether what the task was started for is there: asked after the usual time, and then in turn with the
+ * task itself, whose end is not waited for when it is. @default only the task is asked
  * @throws TaskError with exit status and the end of the log
  * @throws DeadlineError when it still runs; the task goes on in Proxmox
  */
-export async function awaitTask(pve: Proxmox, upid: unknown, deadline: Deadline, usualMs = 1500): Promise<void> {
+export async function awaitTask(
+  pve: Proxmox,
+  upid: unknown,
+  deadline: Deadline,
+  usualMs = 1500,
+  hasEffect?: () => Promise<boolean>,
+): Promise<void> {
   const [host, id] = parseUpid(upid);
   const path = `/nodes/${host}/tasks/${encodeURIComponent(id)}`;
   await clock.sleep(earlyMs);
+  let looks = 0;
   const exitStatus = await deadline.poll(
-    (looks) => (looks === 1 ? usualMs - earlyMs : 1000),
-    () => readExitStatus(pve, path, deadline),
+    (made) => (made === 1 ? usualMs - earlyMs : 1000),
+    () => {
+      looks += 1;
+      return hasEffect && looks % 2 === 0 ? readEffect(hasEffect) : readExitStatus(pve, path, deadline);
+    },
     () => `task ${id} on ${host} still runs`,
   );
   if (exitStatus === "OK") return;
@@ -65,11 +77,23 @@ async function readExitStatus(pve: Proxmox, path: string, deadline: Deadline): P
     // Right after its start another host of the cluster may not know the task yet.
     const young = deadline.seconds - deadline.left / 1000 < 10;
     if (young && error instanceof ProxmoxError && error.status === 400) return undefined;
-    // A short outage says nothing about the task.
-    if (silentHostOf(error) !== undefined || error instanceof ProxmoxUnreachable) return undefined;
+    if (isOutage(error)) return undefined;
     throw error;
   }
 }
+
+/** The exit status of a task that has its effect, or undefined. */
+async function readEffect(hasEffect: () => Promise<boolean>): Promise<string | undefined> {
+  try {
+    return (await hasEffect()) ? "OK" : undefined;
+  } catch (error) {
+    if (isOutage(error)) return undefined;
+    throw error;
+  }
+}
+
+/** A short outage says nothing about the task. */
+const isOutage = (error: unknown): boolean => silentHostOf(error) !== undefined || error instanceof ProxmoxUnreachable;
 
 /** @returns the host that runs the task, and its id */
 function parseUpid(upid: unknown): [string, string] {

@@ -161,6 +161,15 @@ describe("power", () => {
     assert.ok(!pve.seen.some(({ path }) => path.endsWith("/status/stop")));
   });
 
+  it("does not ask for the task of a VM that is off after the usual time", async () => {
+    await using pve = await fakeProxmox(tasks([{ data: { status: "running" } }]));
+    await turnOff(pve.client, vm, 30);
+    assert.deepEqual(
+      pve.seen.map(({ path }) => path.split("/").at(-1)),
+      ["shutdown", "status", "current"],
+    );
+  });
+
   it("cuts no power while a shutdown goes on and its host cannot be asked", async () => {
     const away: Answer = { status: 595, reason: "No route to host" };
     const endings = [...Array.from({ length: 5 }, () => away), ended("OK")];
