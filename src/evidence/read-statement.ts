@@ -18,8 +18,6 @@ import { contentsOf, sbomSchema } from "./sbom.ts";
 export interface SaidProvenance extends SaidOrigin {
   /** The whole definition, as it was when the image was baked: JSON, for a comparison. */
   definition: Readonly<Record<string, unknown>>;
-  /** The stack that baked it. */
-  stack: string;
 }
 
 /** What an image holds. */

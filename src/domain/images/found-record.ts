@@ -29,6 +29,8 @@ export interface Said {
 export interface SaidOrigin extends Said {
   /** Digest of the definition that it was baked from, without that of the scripts that baked it. */
   content: string;
+  /** The stack that baked it: `evergreen/dev`. */
+  stack: string;
 }
 
 /** That the tests of a candidate ended, and how. */

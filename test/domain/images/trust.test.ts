@@ -32,7 +32,7 @@ const subject: ImageSubject = {
   contents: "s1",
   templates: [identity, copy],
 };
-const said: SaidOrigin = { subject, at: "2026-08-01T10:00:00Z", content: "n1" };
+const said: SaidOrigin = { subject, at: "2026-08-01T10:00:00Z", content: "n1", stack: "evergreen/dev" };
 const signed = <S>(statement: S, by = key): Finding<S> => ({ kind: "signed", key: by, statement });
 const proof = (changes: Partial<SaidProof> = {}): SaidProof => ({
   ...{ subject, stack: "evergreen/dev", at: "2026-08-09T10:00:00Z", since: "2026-08-02T10:00:00Z", isPassed: true },
