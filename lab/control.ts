@@ -36,8 +36,8 @@ export interface LabStatus {
   vms: VmStatus[];
   nodes: NodeFact[];
   members: MemberFact[];
-  /** API requests since the start: all of them, and by `METHOD endpoint`. */
-  requests: { total: number; byEndpoint: Record<string, number> };
+  /** API requests since the start: all of them, those of the engine's provider, and all by `METHOD endpoint`. */
+  requests: { total: number; ofProvider: number; byEndpoint: Record<string, number> };
   /** Requests to both APIs that a `hold` order counts. */
   boundaries: Seen;
   /** Those of them that had the token of bakes. */

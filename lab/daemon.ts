@@ -275,7 +275,11 @@ export class LabDaemon {
       vms: this.dataCentre.snapshot().vms.map((vm) => ({ ...vm, image: this.imageOf(vm.vmid) })),
       nodes: [...this.watcher.model.nodes.values()],
       members: [...this.watcher.model.members],
-      requests: { total: requests.total, byEndpoint: Object.fromEntries(requests.byEndpoint) },
+      requests: {
+        total: requests.total,
+        ofProvider: requests.ofProvider,
+        byEndpoint: Object.fromEntries(requests.byEndpoint),
+      },
       boundaries: this.boundaries.seen,
       bakeBoundaries: this.boundaries.seenOfBakes,
       probe: this.side?.probe ?? { requests: 0, failed: 0, workload: emptyTally, api: emptyTally },

@@ -96,8 +96,13 @@ export class DataCentre extends EventEmitter<{ vm: [VmEvent] }> {
   readonly tokens = new Map<string, Token>();
   readonly grants: Grant[] = [];
   readonly tasks = new Tasks(() => this.timing.fork);
-  /** Requests since the start: by token id, by `METHOD endpoint`. */
-  readonly requests = { total: 0, byToken: new Map<string, number>(), byEndpoint: new Map<string, number>() };
+  /** Requests since the start: of the engine's provider, by token id, by `METHOD endpoint`. */
+  readonly requests = {
+    total: 0,
+    ofProvider: 0,
+    byToken: new Map<string, number>(),
+    byEndpoint: new Map<string, number>(),
+  };
   /** False: too few hosts answer for the cluster's file system to be writable. */
   quorate = true;
   /** True once `close` was called: nothing is started any more. */

@@ -48,9 +48,11 @@ function describe(incoming: Incoming): Request {
   };
 }
 
-function count(dc: DataCentre, request: Request): void {
+/** @param agent the client's name for itself: only the provider, which is written in Go, has one */
+function count(dc: DataCentre, request: Request, agent = ""): void {
   const bump = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
   dc.requests.total += 1;
+  if (agent.startsWith("Go-http-client/")) dc.requests.ofProvider += 1;
   bump(dc.requests.byToken, request.token ?? "");
   bump(dc.requests.byEndpoint, `${request.method} ${request.endpoint}`);
 }
@@ -110,7 +112,7 @@ async function serveOne(dc: DataCentre, message: IncomingMessage, response: Serv
   }
   const incoming = await read(message);
   const request = describe(incoming);
-  count(dc, request);
+  count(dc, request, message.headers["user-agent"]);
   let answer = await suffer(dc.fault?.("before", request), response);
   if (answer === undefined) {
     const usual = await handle(dc, incoming);

@@ -21,7 +21,9 @@ export const NEWER = "ubuntu-24.04-rke2-v1.1.0";
 export interface Counts {
   /** Requests to the Proxmox API, all clients together. */
   requests: number;
-  /** The same by `METHOD endpoint`. */
+  /** Those of the engine's provider, which are not ours to save. */
+  ofProvider: number;
+  /** All by `METHOD endpoint`. */
   byEndpoint: Record<string, number>;
   /** Times that the engine wrote its whole state. */
   stateWrites: number;
@@ -115,9 +117,10 @@ export class Stage {
   }
 
   private async counts(): Promise<Counts> {
-    const { total, byEndpoint } = (await this.lab.status).requests;
+    const { total, ofProvider, byEndpoint } = (await this.lab.status).requests;
     const states = await readdir(join(this.root, "lab", "state", ".pulumi", "stacks", "evergreen"));
-    return { requests: total, byEndpoint, stateWrites: states.filter((file) => /\.json\.\d+$/.test(file)).length };
+    const stateWrites = states.filter((file) => /\.json\.\d+$/.test(file)).length;
+    return { requests: total, ofProvider, byEndpoint, stateWrites };
   }
 
   private async pulumi(...args: string[]): Promise<Measured> {
@@ -146,6 +149,7 @@ function since(before: Counts, after: Counts): Counts {
   ]);
   return {
     requests: after.requests - before.requests,
+    ofProvider: after.ofProvider - before.ofProvider,
     byEndpoint: Object.fromEntries(byEndpoint),
     stateWrites: after.stateWrites - before.stateWrites,
   };

@@ -196,6 +196,7 @@ describe("the API on the wire", () => {
     await bench.call("GET", "nodes/pve1/qemu/9001/config", {}, site.rolloutToken);
     await bench.call("GET", "nodes/pve1/qemu/9002/config", {}, site.rolloutToken);
     assert.equal(bench.dc.requests.byToken.get(site.rolloutToken), before + 2);
+    assert.equal(bench.dc.requests.ofProvider, 0);
     assert.ok((bench.dc.requests.byEndpoint.get("GET nodes/{node}/qemu/{vmid}/config") ?? 0) >= 2);
     assert.deepEqual(
       entries.map((entry) => `${entry.token ?? ""} ${entry.method} ${entry.path} ${entry.status}`),
