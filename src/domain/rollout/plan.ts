@@ -82,7 +82,8 @@ export function plan(pool: PoolSpec, observed: ObservedPool, record: PoolRecord 
   const reloads = observed.nodes.map(({ name }) => name).filter((name) => observed.outdated?.has(name));
   const isOwed =
     isBehind || reloads.length > 0 || decision.watchesAnew === true || needsSnapshot(pool.role, goes, record);
-  const heals = isOwed || unhealthy.length > 0 || departing.some((member) => mayHoldUp(pool.role, member));
+  const isLeft = (member: Member) => mayHoldUp(pool.role, member) || isKeptAndThere(member);
+  const heals = isOwed || unhealthy.length > 0 || departing.some(isLeft);
   const healing = heals ? now.toISOString() : record?.healing;
   const draft = {
     pool: pool.name,
@@ -293,6 +294,14 @@ function departingOf(pool: PoolSpec, state: SlotState, chosen: Generation | unde
  */
 function mayHoldUp(role: Role, { node, record }: Member): boolean {
   return role === "server" && node !== undefined && (!node.ready || record?.phase === "retired");
+}
+
+/**
+ * Whether a node whose VM is to be kept, off, is in the cluster still. A former run may have come too early to take it
+ * out; when its join did not get through, nothing is deleted that would do so later.
+ */
+function isKeptAndThere({ node, vm, record }: Member): boolean {
+  return record?.keeps !== undefined && (node !== undefined || (vm?.running === true && record.phase !== "retired"));
 }
 
 /**

@@ -129,6 +129,18 @@ describe("the VM of a retired node that holds data", () => {
     assert.deepEqual([plan.kept, plan.slots[0]?.replaces], [[], [nameOf(0, A)]]);
   });
 
+  it("begins the pool anew until the node is out of the cluster: nothing is deleted that would retire it", () => {
+    const healing = (left: Omit<Held, "slot" | "spec">, keeps = true): string | undefined => {
+      const at = world([...settled(A, 3), { slot: 1, spec: B, ...left }], [[A, "proved"]]);
+      return planned(poolOf(A), keeps ? withData(at, nameOf(1, B)) : at).healing;
+    };
+    assert.equal(healing({ phase: "joined" }), NOW.toISOString());
+    assert.equal(healing({ phase: "made", node: false }), NOW.toISOString());
+    // The delete of its join or its VM retires it.
+    assert.equal(healing({ phase: "joined" }, false), undefined);
+    assert.equal(healing({ phase: "retired" }), undefined);
+  });
+
   it("comes back as the node that it was when the pool returns to its generation", () => {
     const plan = planned(poolOf(A, { localVolumes: keeping() }), moved());
     assert.deepEqual(plan.kept, []);
