@@ -20,7 +20,7 @@ const startSeconds = 120;
 /** The power is cut within seconds; a shutdown of another client that holds the VM may first take a minute or two. */
 const stopSeconds = 180;
 /** Usual duration of a start, and of the shutdown of a drained node, on local NVMe storage, with a small margin. */
-const usualStartMs = 1750;
+const usualStartMs = 2000;
 const usualShutdownMs = 4250;
 
 /**
