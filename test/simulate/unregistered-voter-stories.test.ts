@@ -60,4 +60,28 @@ describe("a voter without a Node that is off, in virtual time", function () {
     });
     assert.deepEqual(world.story.violations, []);
   });
+
+  it("is not recorded as retired by a run that waited for its Node in vain, and is a member once the Node comes", async () => {
+    const stage = new Stage(stageImages(), { servers: 3, agents: 1 });
+    const { world, engine } = stage;
+    const { nodes, control } = world.cluster;
+    await stage.play(async () => {
+      const register = nodes.register.bind(nodes);
+      let blocked = "";
+      nodes.register = (name, ...rest) => (name === (blocked ||= stage.nameOf(1003)) ? false : register(name, ...rest));
+      assert.equal(await stage.dieAt(stage.serversOf(1), () => control.etcd.voters().length === 4), "killed");
+      await world.time.sleep(30_000);
+      assert.equal(await stage.up(stage.serversOf(1)), "failed");
+      assert.match(engine.why, /has no Node; it is a voter of etcd, so it was not given up/);
+      const slot = world.cluster.objects.get("configmaps", "evergreen-system/slot-servers-0");
+      assert.match(JSON.stringify(slot), new RegExp(`${blocked}[^}]*made`));
+      nodes.register = register;
+      stage.cutPower(1003);
+      world.dc.powerOn(stage.vm(1003));
+      await world.time.sleep(120_000);
+      for (let run = 0; run < 2 && (await stage.up(stage.serversOf(1))) !== "done"; run += 1);
+      assert.deepEqual([engine.why, stage.nameOf(1003), control.etcd.members.length], ["", blocked, 3]);
+    });
+    assert.deepEqual(world.story.violations, []);
+  });
 });

@@ -1,4 +1,5 @@
 import { guest } from "../../../images/contract.ts";
+import type { Access } from "../../clients/kubernetes/access.ts";
 import { mayBeCalled } from "../../clients/kubernetes/etcd-members.ts";
 import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { awaitAgent, isNoSuchFile, readFile } from "../../clients/proxmox/agent.ts";
@@ -6,9 +7,10 @@ import type { VmConfig } from "../../clients/proxmox/vms.ts";
 import type { NodeAddresses } from "../../domain/model/types.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf } from "../../runtime/errors.ts";
+import { say } from "../../runtime/log.ts";
 import type { StepContext } from "../context.ts";
 import type { SlotInput } from "../input.ts";
-import { ControlPlaneRefusal, refused, type ServerProbe } from "./control-plane.ts";
+import { ControlPlaneRefusal, probeMembers, refused, settleDeadline, type ServerProbe } from "./control-plane.ts";
 
 /**
  * What etcd has under the name of a server, or under its address when that member has never started; undefined: nothing.
@@ -35,6 +37,22 @@ export async function findInEtcd(
       : error;
   });
   return inEtcd(known, mayBeCalled(addresses, node));
+}
+
+/** What etcd has of a server now, by its name and addresses; "unknown" when its members cannot be read in time. */
+export async function readStandingInEtcd(
+  context: StepContext,
+  input: SlotInput,
+  access: Access,
+): Promise<ServerNode["member"] | "unknown"> {
+  try {
+    const probe = await probeMembers(context, input, access);
+    return (await findInEtcd(probe, settleDeadline(context, input), input))?.member ?? "none";
+  } catch (error) {
+    context.stop.throwIfAborted();
+    say(`whether etcd has ${input.node} is not known: ${messageOf(error)}`);
+    return "unknown";
+  }
 }
 
 /** @param names of the server: its name, then its addresses */

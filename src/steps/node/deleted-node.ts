@@ -2,6 +2,7 @@ import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
+import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isRunning, type VmConfig } from "../../clients/proxmox/vms.ts";
 import type { StepContext } from "../context.ts";
 import type { SlotInput } from "../input.ts";
@@ -79,20 +80,30 @@ export interface Registration {
   hadNode: boolean;
 }
 
+/** What etcd has of a server; "unknown" when nobody has told. */
+type Standing = ServerNode["member"] | "unknown";
+
 /**
  * The error of a join, with its cause when the Node may have been deleted: that says nothing about the image. A server
- * may have been a member for a moment in an earlier run.
+ * may have been a member for a moment in an earlier run, and may be one still: only one that etcd has no more is over.
+ * @param readStanding asks etcd for the server now
  */
 export async function explainDeletion(
   client: Kubernetes,
   config: VmConfig,
   { leavesEtcd, lostNode, wasTold, hadNode }: Registration,
+  readStanding: () => Promise<Standing>,
   error: unknown,
 ): Promise<unknown> {
-  if (hadNode && error instanceof UserError && (await isDeleted(client, config.name)))
-    return deletedMeanwhile(config, leavesEtcd, error);
-  if (!(error instanceof NeverRegistered)) return error;
-  return lostNode ? deletedNode(config, error) : wasTold ? neverCame(config, error) : error;
+  const wasDeleted = hadNode && error instanceof UserError && (await isDeleted(client, config.name));
+  if (wasDeleted && !leavesEtcd) return deletedMeanwhile(config, false, error);
+  const mayBeOver = error instanceof NeverRegistered && !lostNode && wasTold;
+  if (wasDeleted || mayBeOver) {
+    const standing = await readStanding();
+    if (standing !== "none") return memberWithoutNode(config, standing, error);
+    return wasDeleted ? deletedMeanwhile(config, true, error) : neverCame(config, error);
+  }
+  return error instanceof NeverRegistered && lostNode ? deletedNode(config, error) : error;
 }
 
 /** Whether a Node is known not to exist. */
@@ -116,12 +127,25 @@ function deletedMeanwhile({ name, vmid, host }: VmConfig, leavesEtcd: boolean, c
 }
 
 /** Another server gets the slot: what is on its disk may never get in again. */
-function neverCame({ name, vmid, host }: VmConfig, cause: NeverRegistered): MemberRemoved {
+function neverCame({ name, vmid, host }: VmConfig, cause: unknown): MemberRemoved {
   return new MemberRemoved(
     {
-      what: `${name} was told to join by an earlier run, and has no Node; it may have been taken out of etcd since`,
+      what: `${name} was told to join by an earlier run, and has no Node; etcd does not have it, and may have had it before`,
       where: `VM ${vmid} on ${host}; see the end of its join.log`,
       todo: "run pulumi up again: it is retired, and its slot gets another server of the same content. The image was not judged",
+    },
+    { cause },
+  );
+}
+
+/** It keeps its slot, and is not recorded as retired: without a Node, nobody but etcd can take it out. */
+function memberWithoutNode({ name, vmid, host }: VmConfig, standing: Standing, cause: unknown): UserError {
+  const known = standing === "unknown" ? "whether etcd has it is not known" : `it is a ${standing} of etcd`;
+  return new UserError(
+    {
+      what: `${name} was told to join, and has no Node; ${known}, so it was not given up`,
+      where: `VM ${vmid} on ${host}; see the end of its join.log`,
+      todo: `leave it on, and find out why its kubelet does not register (rke2-server in it); a Node that was deleted comes back when it starts again (qm reboot ${vmid}, once the cluster can do without it). Then run pulumi up again; the image was not judged. If it does not come: docs/recovery.md, "A server did not get through its join"`,
     },
     { cause },
   );

@@ -29,7 +29,7 @@ import {
   explainNotAdmitted,
   type ServerProbe,
 } from "../cluster/control-plane.ts";
-import { findInEtcd, isOwnMember, nameTaken } from "../cluster/own-member.ts";
+import { findInEtcd, isOwnMember, nameTaken, readStandingInEtcd } from "../cluster/own-member.ts";
 import { Disturbance } from "../cluster/disturbance.ts";
 import { attributeFailure, hiccup, unjudged } from "../node/attribution.ts";
 import { bootRecord, hasRestarted, recordRestart } from "../node/boot.ts";
@@ -185,7 +185,8 @@ async function joinNode(
   } catch (failure) {
     context.stop.throwIfAborted();
     const read = await readJoinLog(context, vm, failure, client.now());
-    const cause = await explainDeletion(client, vm, registration, read);
+    const readStanding = () => readStandingInEtcd(context, input, access);
+    const cause = await explainDeletion(client, vm, registration, readStanding, read);
     const { registrationAddress } = input.site;
     const { pool, slot, generation } = input;
     const accused = { name: input.node, pool, slot, generation, vm, client, silenceBefore, registrationAddress };
@@ -232,10 +233,10 @@ async function admitAgent(
 }
 
 /**
- * Lets a server join etcd; one member joins or leaves at a time. A server that is a voter already, as after a power
- * cut, and not only has the name of one, is only waited for: its return changes no membership, so the other servers need not be healthy for it, and their
- * decommissioning may wait for it (simulation seed 771964). A new server has joined when all servers agree on the
- * members and it serves at its own address.
+ * Lets a server join etcd; one member joins or leaves at a time. A new server has joined when all servers agree on the
+ * members and it serves at its own address. A voter that is back, as after a power cut, and does not only have the name
+ * of one, is only waited for: that changes no membership, so the others need not be healthy, and the decommissioning of
+ * one of them may wait for it (simulation seed 771964).
  */
 async function admitServer(context: StepContext, input: SlotInput, joining: Joining, arrival: Arrival): Promise<Node> {
   const { view, vm } = joining;
