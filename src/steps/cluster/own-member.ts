@@ -39,12 +39,15 @@ export async function findInEtcd(
   return inEtcd(known, mayBeCalled(addresses, node));
 }
 
-/** What etcd has of a server now, by its name and addresses; "unknown" when its members cannot be read in time. */
+/** What etcd has of a server; "unknown" when its members cannot be read in time. */
+export type EtcdStanding = ServerNode["member"] | "unknown";
+
+/** What etcd has of a server now, by its name and addresses. */
 export async function readStandingInEtcd(
   context: StepContext,
   input: SlotInput,
   access: Access,
-): Promise<ServerNode["member"] | "unknown"> {
+): Promise<EtcdStanding> {
   try {
     const probe = await probeMembers(context, input, access);
     return (await findInEtcd(probe, settleDeadline(context, input), input))?.member ?? "none";

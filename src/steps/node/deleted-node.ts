@@ -2,8 +2,8 @@ import { UserError } from "../../runtime/errors.ts";
 import { say } from "../../runtime/log.ts";
 import type { Kubernetes } from "../../clients/kubernetes/client.ts";
 import { findNode } from "../../clients/kubernetes/nodes.ts";
-import type { ServerNode } from "../../clients/kubernetes/servers.ts";
 import { isRunning, type VmConfig } from "../../clients/proxmox/vms.ts";
+import type { EtcdStanding } from "../cluster/own-member.ts";
 import type { StepContext } from "../context.ts";
 import type { SlotInput } from "../input.ts";
 import { readOrder } from "./join-data.ts";
@@ -80,9 +80,6 @@ export interface Registration {
   hadNode: boolean;
 }
 
-/** What etcd has of a server; "unknown" when nobody has told. */
-type Standing = ServerNode["member"] | "unknown";
-
 /**
  * The error of a join, with its cause when the Node may have been deleted: that says nothing about the image. A server
  * may have been a member for a moment in an earlier run, and may be one still: only one that etcd has no more is over.
@@ -92,7 +89,7 @@ export async function explainDeletion(
   client: Kubernetes,
   config: VmConfig,
   { leavesEtcd, lostNode, wasTold, hadNode }: Registration,
-  readStanding: () => Promise<Standing>,
+  readStanding: () => Promise<EtcdStanding>,
   error: unknown,
 ): Promise<unknown> {
   const wasDeleted = hadNode && error instanceof UserError && (await isDeleted(client, config.name));
@@ -139,7 +136,7 @@ function neverCame({ name, vmid, host }: VmConfig, cause: unknown): MemberRemove
 }
 
 /** It keeps its slot, and is not recorded as retired: without a Node, nobody but etcd can take it out. */
-function memberWithoutNode({ name, vmid, host }: VmConfig, standing: Standing, cause: unknown): UserError {
+function memberWithoutNode({ name, vmid, host }: VmConfig, standing: EtcdStanding, cause: unknown): UserError {
   const known = standing === "unknown" ? "whether etcd has it is not known" : `it is a ${standing} of etcd`;
   return new UserError(
     {

@@ -12,7 +12,7 @@ import { quorumOf } from "../../domain/availability/quorum.ts";
 import { labels } from "../../domain/model/formats.ts";
 import { hasJoined } from "../../domain/rollout/slot-state.ts";
 import type { NodeRecord } from "../../domain/model/types.ts";
-import { clock, momentNow, msSince } from "../../runtime/clock.ts";
+import { momentNow, msSince } from "../../runtime/clock.ts";
 import { Deadline, DeadlineError } from "../../runtime/deadline.ts";
 import { messageOf, UserError } from "../../runtime/errors.ts";
 import { lookAtOthers } from "../cluster/availability.ts";
@@ -64,10 +64,10 @@ export async function replaceInPlace(reload: Reload, fence: Fence): Promise<void
     const deadline = new Deadline("the control plane to be healthy", seconds, context.stop);
     for (;;) {
       await (probe ? requireQuorumWithout(own.name, probe, deadline, wasReady) : findRoom(reload));
-      const looked = clock.elapsed();
+      const looked = momentNow();
       await fence.check();
       // Another server may have fallen while the API took its time.
-      if (clock.elapsed() - looked <= staysTrue) return;
+      if (msSince(looked) <= staysTrue) return;
       if (deadline.passed) throw new NotNow("the cluster's API takes seconds for an answer");
     }
   };

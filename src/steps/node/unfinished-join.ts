@@ -75,14 +75,14 @@ export async function watchJoin(
       }
       unheard = undefined;
       const part = partIn(servers, one);
-      const isOutOfReach = part !== "none" && (await isOffNow());
-      if (part === "voter" && isOutOfReach) {
+      const hasNode = servers.some((server) => server.name === name && server.node);
+      const isDown = (part === "voter" || (part === "learner" && hasNode)) && (await isOffNow());
+      if (part === "voter" && isDown) {
         await startAgain();
         throw voterByNow(one);
       }
       // It may have registered while it shut down: a learner that is off gets its vote all the same.
-      if (!isOutOfReach && servers.some((server) => server.name === name && server.node))
-        throw new StandingChanged(`${name} has a Node by now`);
+      if (hasNode && !isDown) throw new StandingChanged(`${name} has a Node by now`);
       if (part === "learner" && !wasLearner)
         say(`${name} is a learner of etcd: it is waited for until it is a voter, or RKE2 has removed it`);
       wasLearner ||= part === "learner";
