@@ -115,14 +115,16 @@ describe("a server without a Node that may get its vote while it is off, in virt
     assert.deepEqual(world.story.violations, []);
   });
 
-  for (const [servers, hasNode] of [
-    [1, false],
-    [3, false],
-    [1, true],
-    [3, true],
+  for (const [servers, how] of [
+    [1, "without a Node"],
+    [3, "without a Node"],
+    [1, "with its Node"],
+    [3, "with its Node"],
+    [1, "with its Node, and gets its vote once it is off"],
+    [3, "with its Node, and gets its vote once it is off"],
   ] as const)
-    it(`is started again when it has joined while it shut down: beside ${servers}${hasNode ? ", with its Node" : ""}`, async () => {
-      const { stage, world, etcd, registers, leaveTold, joins, appears, endsWell, newServer } = staged(servers);
+    it(`is started again when it has joined while it shut down: beside ${servers}, ${how}`, async () => {
+      const { stage, world, etcd, change, registers, leaveTold, joins, appears, endsWell, newServer } = staged(servers);
       let isOver = false;
       await stage.play(async () => {
         const admits = await leaveTold();
@@ -133,7 +135,11 @@ describe("a server without a Node that may get its vote while it is off, in virt
             admits();
             joins();
             registers();
-            if (hasNode) appears();
+            if (how !== "without a Node") appears();
+            if (how.endsWith("once it is off")) {
+              change({ readyAt: Infinity });
+              world.time.after(10_000, () => change({ readyAt: 0 }));
+            }
           }
           return answer;
         };
