@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { Deadline } from "../src/runtime/deadline.ts";
-import { signal } from "./processes.ts";
+import { alive, identify, signal, type ProcessId } from "./processes.ts";
 
 /** Longest time that a killed process may take to end, in seconds. */
 const patience = 10;
@@ -30,18 +30,24 @@ export class Family {
   }
 
   /**
-   * Kills all of them, until none is left: one that dies may just have started another.
+   * Kills all of them, until none is left: one that dies may just have started another, and shows its environment no more
+   * a moment before it has ended.
    * @throws DeadlineError
    */
   async kill(): Promise<void> {
+    const told = new Map<number, ProcessId>();
+    const left = () => [...told.values()].filter(alive).map(({ pid }) => pid);
     await new Deadline("the processes to end", patience).poll(
       20,
       () => {
         const { pids } = this;
-        for (const pid of pids) signal(pid, "SIGKILL");
-        return Promise.resolve(pids.length === 0 ? true : undefined);
+        for (const pid of pids) {
+          told.set(pid, identify(pid));
+          signal(pid, "SIGKILL");
+        }
+        return Promise.resolve(pids.length === 0 && left().length === 0 ? true : undefined);
       },
-      () => `processes ${this.pids.join(", ")}`,
+      () => `processes ${left().join(", ")}`,
     );
   }
 
